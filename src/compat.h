@@ -1,0 +1,52 @@
+/*
+ * compat.h
+ *		Everything that differs between the supported PostgreSQL versions (15, 17, 18).
+ *
+ * No other file of the extension may test PG_VERSION_NUM.
+ */
+#ifndef TC_COMPAT_H
+#define TC_COMPAT_H
+
+#include "postgres.h"
+
+#include "catalog/pg_proc.h"
+#include "fmgr.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM < 150000
+#error "tenantcall needs PostgreSQL 15 or later"
+#endif
+
+/* The local transaction id of this backend's current transaction. */
+#if PG_VERSION_NUM >= 170000
+#define TC_MY_LXID (MyProc->vxid.lxid)
+#else
+#define TC_MY_LXID (MyProc->lxid)
+#endif
+
+/* Memory for a setting's "extra": freed by the settings machinery itself. */
+#if PG_VERSION_NUM >= 160000
+#define tc_guc_malloc(size) guc_malloc(LOG, (size))
+#else
+#define tc_guc_malloc(size) malloc(size)
+#endif
+
+/* May the role execute the function? */
+#if PG_VERSION_NUM >= 160000
+#define tc_may_execute(funcid, roleid)                                                             \
+	(object_aclcheck(ProcedureRelationId, (funcid), (roleid), ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define tc_may_execute(funcid, roleid)                                                             \
+	(pg_proc_aclcheck((funcid), (roleid), ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
+/* The module's magic block, with its name and version where the server keeps them. */
+#if PG_VERSION_NUM >= 180000
+#define TC_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "tenantcall", .version = TENANTCALL_VERSION)
+#else
+#define TC_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif /* TC_COMPAT_H */
