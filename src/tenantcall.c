@@ -20,6 +20,8 @@
 
 #include "compat.h"
 #include "context.h"
+#include "directory.h"
+#include "telephony.h"
 #include "tenantcall.h"
 
 TC_MODULE_MAGIC;
@@ -34,6 +36,8 @@ _PG_init(void)
 {
 	tc_preloaded = process_shared_preload_libraries_in_progress;
 	tc_context_init();
+	tc_telephony_init();
+	tc_directory_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
 
