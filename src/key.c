@@ -66,8 +66,8 @@ tc_key_init(void)
 }
 
 /* Raises for want of keys; the reason is a whole sentence without secrets. */
-static void
-pg_attribute_noreturn() fail(const char *reason)
+static _Noreturn void
+fail(const char *reason)
 {
 	bool may_see = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS);
 

@@ -67,8 +67,8 @@ tc_token_init(void)
 }
 
 /* The one error for every faulty token. */
-static void
-pg_attribute_noreturn() refuse(TcTokenFault fault)
+static _Noreturn void
+refuse(TcTokenFault fault)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TC_BAD_TOKEN), errmsg("invalid token"),
