@@ -80,12 +80,6 @@ register_callbacks(void)
 	registered = true;
 }
 
-/* Nothing to define; kept so that every module begins alike. */
-void
-tc_telephony_init(void)
-{
-}
-
 /* Takes the schema's name from the row of tenantcall.installation. */
 static bool
 visit_installation(HeapTuple tuple, TupleDesc desc, void *arg)

@@ -35,8 +35,6 @@ typedef bool (*TcRowVisitor)(HeapTuple tuple, TupleDesc desc, void *arg);
 
 #define TC_MAX_MATCHES 4
 
-extern void tc_telephony_init(void);
-
 /* The tables, or NULL where create_tables() has not run. */
 extern const TcTelephony *tc_telephony(void);
 

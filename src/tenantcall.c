@@ -21,8 +21,9 @@
 #include "compat.h"
 #include "context.h"
 #include "directory.h"
-#include "telephony.h"
+#include "key.h"
 #include "tenantcall.h"
+#include "token.h"
 
 TC_MODULE_MAGIC;
 
@@ -36,8 +37,9 @@ _PG_init(void)
 {
 	tc_preloaded = process_shared_preload_libraries_in_progress;
 	tc_context_init();
-	tc_telephony_init();
 	tc_directory_init();
+	tc_key_init();
+	tc_token_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
 

@@ -91,12 +91,6 @@ secrets_changed(Datum arg, Oid relid)
 		stale = true;
 }
 
-/* Nothing to define; kept so that every module begins alike. */
-void
-tc_webhook_init(void)
-{
-}
-
 /* Wipes and forgets every secret. */
 static void
 wipe(void)

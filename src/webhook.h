@@ -10,8 +10,6 @@
 /* Does the secret fit?  arg is what the caller handed over. */
 typedef bool (*TcSecretTest)(const char *secret, size_t len, const void *arg);
 
-extern void tc_webhook_init(void);
-
 /*
  * Tries the live keys of a provider that belong to one company (0: to the provider account as a
  * whole); true as soon as one fits.
