@@ -20,6 +20,7 @@
 
 #include "compat.h"
 #include "context.h"
+#include "scope.h"
 #include "tenantcall.h"
 
 TC_MODULE_MAGIC;
@@ -34,6 +35,7 @@ _PG_init(void)
 {
 	tc_preloaded = process_shared_preload_libraries_in_progress;
 	tc_context_init();
+	tc_scope_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
 
