@@ -22,6 +22,7 @@
 #include "context.h"
 #include "directory.h"
 #include "key.h"
+#include "scope.h"
 #include "tenantcall.h"
 #include "token.h"
 
@@ -40,6 +41,7 @@ _PG_init(void)
 	tc_directory_init();
 	tc_key_init();
 	tc_token_init();
+	tc_scope_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
 
