@@ -55,6 +55,13 @@
 #define TC_SOFT_ERROR(escontext, dummy, ...) ereport(ERROR, __VA_ARGS__)
 #endif
 
+/* The parts of a qualified name; needs utils/regproc.h. */
+#if PG_VERSION_NUM >= 160000
+#define tc_qualified_name_list(text) stringToQualifiedNameList((text), NULL)
+#else
+#define tc_qualified_name_list(text) stringToQualifiedNameList(text)
+#endif
+
 /* Does the role own the relation? */
 #if PG_VERSION_NUM >= 160000
 #define tc_owns_relation(relid, roleid) object_ownercheck(RelationRelationId, (relid), (roleid))

@@ -22,6 +22,7 @@
 #include "context.h"
 #include "directory.h"
 #include "key.h"
+#include "lifecycle.h"
 #include "scope.h"
 #include "tenantcall.h"
 #include "token.h"
@@ -42,6 +43,7 @@ _PG_init(void)
 	tc_key_init();
 	tc_token_init();
 	tc_scope_init();
+	tc_lifecycle_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
 
