@@ -5,6 +5,8 @@
 #   make check-unit unit tests under sanitizers make matrix      build and test on 15, 17 and 18
 #   make format     clang-format                make lint        static checks
 #   make bench      the budgets, side by side   make clean
+#
+# Options: PG_CONFIG=/path/to/pg_config, CC=clang, with_llvm=no (no bitcode).
 
 EXTENSION = tenantcall
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" tenantcall.control)
@@ -16,23 +18,97 @@ SQL_PARTS = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
 SQL_BUILT = sql/tenantcall--$(EXTVERSION).sql
 DATA_built = $(SQL_BUILT)
 
-PG_CPPFLAGS = -Isrc -DTENANTCALL_VERSION='"$(EXTVERSION)"'
-PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
-	-Wno-missing-field-initializers -Wno-cast-function-type
+PG_CONFIG ?= pg_config
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+
+# The server's headers count as system headers: every warning in our own code is then an error.
+# Parameters may stay unused, since callbacks and fmgr functions have fixed signatures.
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -Isrc \
+	-DTENANTCALL_VERSION='"$(EXTVERSION)"'
+PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
+
+# make installcheck, against a running server that preloads tenantcall; make test needs none.
+REGRESS = setup $(filter-out setup,$(sort $(basename $(notdir $(wildcard test/sql/*.sql)))))
+REGRESS_OPTS = --inputdir=test
+ISOLATION = $(sort $(basename $(notdir $(wildcard test/specs/*.spec))))
+ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=tenantcall
+
 EXTRA_CLEAN = $(SQL_BUILT) build results output_iso tmp_check test/unit/bin test/fuzz/bin
 
-PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+# A compiler named on the command line reaches the builds inside of the tests.
+TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(origin CC)),$(CC))'
+UNIT_CC := $(if $(filter command environment,$(origin CC)),$(CC),gcc)
 
-# Targets that must work before the server's headers are there: they install what is missing first.
-NO_PGXS_GOALS = demo test check-unit matrix format lint bench fuzz
+# These goals bring what they need with them, the server's headers included.
+FREE_GOALS = test demo bench matrix check-unit format lint clean distclean
+
 ifneq ($(PGXS),)
 include $(PGXS)
+else
+ifneq ($(filter-out $(FREE_GOALS),$(or $(MAKECMDGOALS),all)),)
+$(error no PostgreSQL server headers found by "$(PG_CONFIG) --pgxs": install postgresql-server-dev-<version> (on Debian, test/setup/packages does), or name another server with PG_CONFIG=...)
+endif
+clean:
+	rm -rf $(EXTRA_CLEAN) src/*.o src/*.bc tenantcall.so
 endif
 
-$(OBJS): $(TC_HEADERS) tenantcall.control
+.PHONY: test demo bench matrix check-unit format lint
+
+# Objects are rebuilt when the server or the compiler is another than last time.
+BUILD_STAMP = build/for
+BUILD_FOR = $(VERSION) $(CC) $(CFLAGS)
+ifneq ($(PGXS),)
+ifneq ($(shell cat $(BUILD_STAMP) 2>/dev/null),$(strip $(BUILD_FOR)))
+$(shell mkdir -p build && echo '$(strip $(BUILD_FOR))' > $(BUILD_STAMP))
+endif
+$(OBJS): $(TC_HEADERS) $(BUILD_STAMP) Makefile tenantcall.control
+$(OBJS:.o=.bc): $(TC_HEADERS) $(BUILD_STAMP) Makefile tenantcall.control
+endif
 
 $(SQL_BUILT): $(SQL_PARTS) tenantcall.control
-	@{ echo '\echo Use "CREATE EXTENSION tenantcall" to load this file. \quit'; \
+	@{ printf '%s\n' '\echo Use "CREATE EXTENSION tenantcall" to load this file. \quit'; \
 	   cat $(SQL_PARTS); } > $@
 
+test:
+	@$(TEST_ENV) test/setup/packages
+	@$(TEST_ENV) test/run
+
+demo:
+	@$(TEST_ENV) test/setup/packages
+	@$(TEST_ENV) test/demo/run
+
+bench:
+	@test -x test/bench/run || { echo "bench: there is no test/bench/run yet" >&2; exit 1; }
+	@$(TEST_ENV) test/setup/packages
+	@$(TEST_ENV) test/bench/run
+
+matrix:
+	@test/matrix
+
+format:
+	@clang-format -i src/*.[ch] test/unit/*.[ch]
+
+lint:
+	@$(TEST_ENV) test/lint
+
+# Unit tests: the pure cores alone, with no server, under AddressSanitizer and UBSan.
+UNIT_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Isrc -Itest/unit -fno-omit-frame-pointer \
+	-fsanitize=address,undefined -fno-sanitize-recover=all
+UNIT_DIR = test/unit/bin
+UNIT_TESTS = $(patsubst test/unit/%.c,$(UNIT_DIR)/%,$(sort $(wildcard test/unit/test_*.c)))
+UNIT_CORES = $(patsubst src/%.c,$(UNIT_DIR)/%.o,$(sort $(wildcard src/*_core.c)))
+
+$(UNIT_DIR):
+	@mkdir -p $@
+
+$(UNIT_CORES): $(UNIT_DIR)/%.o: src/%.c $(TC_HEADERS) Makefile | $(UNIT_DIR)
+	$(UNIT_CC) $(UNIT_CFLAGS) -c $< -o $@
+
+$(UNIT_TESTS): $(UNIT_DIR)/%: test/unit/%.c test/unit/unit.h $(UNIT_CORES) $(TC_HEADERS)
+	$(UNIT_CC) $(UNIT_CFLAGS) $< $(UNIT_CORES) -o $@
+
+.PHONY: unit-programs
+unit-programs: $(UNIT_TESTS)
+
+check-unit: unit-programs
+	@$(TEST_ENV) test/run --only unit

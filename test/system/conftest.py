@@ -1,0 +1,139 @@
+"""Fixtures of the system tests.  What a Cluster can do stands in test/setup/pgserver.py.
+
+    db            a fresh database with the extension (and telephony, if it has it), as an object:
+                  db.connect(role=..., autocommit=...), db.sql(...), db.psql(...), db.name, db.cluster
+    cluster       the server that most tests share: do not restart it, do not change its settings
+    make_cluster  make_cluster(**settings) -> a server of the test's own, started, which may be
+                  restarted, killed, and copied; None takes a setting away
+    role          role("app", "LOGIN ...") -> name of a new role, dropped after the test
+
+Every test has TEST_TIMEOUT seconds, or what @pytest.mark.limit(seconds) says.
+"""
+import faulthandler
+import itertools
+import os
+import pathlib
+import signal
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
+
+import pgserver  # noqa: E402
+
+TEST_TIMEOUT = 90
+numbers = itertools.count(1)
+
+
+class Timeout(Exception):
+    """A test took too long."""
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "limit(seconds): how long the test may take")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """Ends a test that hangs: by an exception, and if that does not help, altogether."""
+    marker = item.get_closest_marker("limit")
+    seconds = marker.args[0] if marker else TEST_TIMEOUT
+
+    def late(_signum, _frame):
+        raise Timeout(f"the test took more than {seconds} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    faulthandler.dump_traceback_later(seconds + 60, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    signal.alarm(0)
+
+
+class Database:
+    """A database on a cluster."""
+
+    def __init__(self, cluster, name):
+        self.cluster = cluster
+        self.name = name
+
+    def connect(self, role="postgres", **options):
+        """A psycopg connection, which the fixture closes."""
+        return self.cluster.connect(role=role, dbname=self.name, **options)
+
+    def sql(self, statements, role="postgres"):
+        """Runs statements through psql; returns unaligned text, raises on an error."""
+        return self.cluster.sql(statements, dbname=self.name, role=role)
+
+    def psql(self, *options, role="postgres", stdin=None):
+        """Runs psql; returns the finished process."""
+        return self.cluster.psql(*options, dbname=self.name, role=role, stdin=stdin)
+
+
+@pytest.fixture(scope="session")
+def workspace():
+    """The temporary directory of the session; within that of test/run, if it runs us."""
+    with pgserver.Workspace(parent=os.environ.get("TC_WORK")) as work:
+        yield work
+
+
+@pytest.fixture(scope="session")
+def install(workspace):
+    """The private installation."""
+    return pgserver.Install.given() or pgserver.Install.build(workspace)
+
+
+@pytest.fixture(scope="session")
+def cluster(workspace, install):
+    """The server that most tests share."""
+    server = pgserver.Cluster(workspace, install, "shared").start()
+    server.create_template()
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture
+def db(cluster):
+    """A fresh database with the extension."""
+    database = Database(cluster, cluster.create_database(f"test_{next(numbers)}"))
+    yield database
+    cluster.drop_database(database.name)
+
+
+@pytest.fixture
+def role(cluster):
+    """Makes roles with names of their own, and drops them after the test."""
+    names = []
+
+    def make(stem, options="LOGIN"):
+        name = f"{stem}_{next(numbers)}"
+        cluster.sql(f'CREATE ROLE "{name}" {options}')
+        names.append(name)
+        return name
+
+    yield make
+    for name in names:
+        for dbname in cluster.sql("SELECT datname FROM pg_database WHERE datallowconn "
+                                  "AND datname <> 'template1'").split("\n"):
+            cluster.sql(f'DROP OWNED BY "{name}"', dbname=dbname)
+        cluster.sql(f'DROP ROLE "{name}"')
+
+
+@pytest.fixture
+def make_cluster(workspace, install):
+    """Makes servers of the test's own, and stops them after it."""
+    servers = []
+
+    def make(start=True, template=True, **conf):
+        server = pgserver.Cluster(workspace, install, "own", conf)
+        servers.append(server)
+        if start:
+            server.start()
+            if template:
+                server.create_template()
+        return server
+
+    yield make
+    for server in servers:
+        server.stop("immediate")
