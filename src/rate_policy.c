@@ -39,9 +39,9 @@
 #include "rate_policy.h"
 #include "tenantcall.h"
 
-#define NAME_SIZE 64		/* longest name, and a zero byte */
-#define MAX_CACHED 1024		/* limits kept; beyond, the cache starts over */
-#define DEFAULT_COMPANY 0	/* in CacheKey: the policy's own limit */
+#define NAME_SIZE 64	  /* longest name, and a zero byte */
+#define MAX_CACHED 1024	  /* limits kept; beyond, the cache starts over */
+#define DEFAULT_COMPANY 0 /* in CacheKey: the policy's own limit */
 
 /* Columns of tenantcall.rate_policies, and of rate_policy_defaults but for company_id (NULL). */
 enum
@@ -78,8 +78,8 @@ typedef struct CacheEntry
 /* What a look-up gathers from the rows. */
 typedef struct Gathered
 {
-	bool found;		  /* limit holds a row's values */
-	bool any;		  /* version, change and changed_at do */
+	bool found; /* limit holds a row's values */
+	bool any;	/* version, change and changed_at do */
 	TcRateLimit limit;
 } Gathered;
 
@@ -186,8 +186,7 @@ gather_row(Gathered *gathered, HeapTuple tuple, TupleDesc desc)
 	if (tc_rate_setup(&limit->math, DatumGetInt64(column(tuple, desc, COLUMN_TOKENS)),
 					  DatumGetInt64(column(tuple, desc, COLUMN_PERIOD)),
 					  DatumGetInt64(column(tuple, desc, COLUMN_BURST))) != TC_RATE_OK)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED),
-						errmsg("a rate policy is out of range"),
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a rate policy is out of range"),
 						errhint("Set it again with tenantcall.set_rate_policy().")));
 	limit->policy_id = DatumGetInt32(column(tuple, desc, COLUMN_POLICY_ID));
 	limit->enabled = DatumGetBool(column(tuple, desc, COLUMN_ENABLED));

@@ -37,11 +37,11 @@
 
 #define N_PARTITIONS 128
 #define TRANCHE "tenantcall_rate"
-#define NO_ENTRY 0		 /* entries are numbered from 1 */
-#define MAX_CHAINS 16	 /* looked at to make room in a partition */
-#define MAX_PROBES 16	 /* entries looked at there */
-#define CHAINS_AT_ONCE 64 /* visited under one hold of a lock */
-#define MAX_PARTITIONS 8 /* partitions tried to make room */
+#define NO_ENTRY 0		  /* entries are numbered from 1 */
+#define MAX_CHAINS 16	  /* looked at to make room in a partition */
+#define MAX_PROBES 16	  /* entries looked at there */
+#define CHAINS_AT_ONCE 64 /* read under one hold of a lock */
+#define MAX_PARTITIONS 8  /* partitions tried to make room */
 
 typedef struct RateShared
 {
@@ -350,44 +350,57 @@ tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit, int64
 	return entry;
 }
 
-/* Calls the visitor with each entry of a chain.  Shared lock; the visitor must be quick. */
+/* Copies what others may be changing meanwhile. */
 static void
-visit_chain(uint32 chain, Oid database, TcRateVisitor visitor, void *arg)
+copy_entry(TcRateEntry *entry, TcRateBucket *bucket)
 {
-	uint32 number;
-
-	for (number = heads[chain]; number != NO_ENTRY; number = entry_of(number)->next)
-	{
-		TcRateEntry *entry = entry_of(number);
-
-		if (entry->key.database == database)
-			visitor(entry, arg);
-	}
+	bucket->key = entry->key;
+	bucket->shadow = entry->shadow;
+	bucket->math = entry->math;
+	bucket->state = tc_rate_state(entry);
+	bucket->allowed = pg_atomic_read_u64(&entry->allowed);
+	bucket->denied = pg_atomic_read_u64(&entry->denied);
+	bucket->would_deny = pg_atomic_read_u64(&entry->would_deny);
+	bucket->last_denied_at = pg_atomic_read_u64(&entry->last_denied_at);
 }
 
-/* Calls the visitor with each entry of a database, under a shared lock of a few chains at a time.
- */
-void
-tc_rate_visit(Oid database, TcRateVisitor visitor, void *arg)
+/* Copies a database's entries of one chain as far as there is room; returns how many. */
+static int
+read_chain(uint32 chain, Oid database, TcRateBucket *buckets, int room)
 {
-	uint32 chains = shared->mask + 1;
-	uint32 partition;
-	uint32 chain;
+	uint32 number;
+	int n = 0;
 
-	for (partition = 0; partition < N_PARTITIONS; partition++)
+	for (number = heads[chain]; number != NO_ENTRY && n < room; number = entry_of(number)->next)
 	{
-		chain = partition;
-		while (chain < chains)
-		{
-			uint32 stop = chain + N_PARTITIONS * CHAINS_AT_ONCE;
-
-			LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
-			for (; chain < Min(stop, chains); chain += N_PARTITIONS)
-				visit_chain(chain, database, visitor, arg);
-			LWLockRelease(tc_rate_lock(partition));
-			CHECK_FOR_INTERRUPTS();
-		}
+		if (entry_of(number)->key.database == database)
+			copy_entry(entry_of(number), &buckets[n++]);
 	}
+	return n;
+}
+
+/*
+ * Copies the next of a database's buckets, of a few chains under one hold of a shared lock.
+ * *position starts at 0; returns their number, or -1 at the end.
+ */
+int
+tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_AT_ONCE])
+{
+	uint32 chains = (shared->mask + 1) / N_PARTITIONS;
+	uint32 partition = *position / chains;
+	uint32 chain = *position % chains;
+	uint32 stop = Min(chain + CHAINS_AT_ONCE, chains);
+	int n = 0;
+
+	if (partition >= N_PARTITIONS)
+		return -1;
+	*position += stop - chain;
+	LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
+	for (; chain < stop; chain++)
+		n += read_chain(partition + chain * N_PARTITIONS, database, &buckets[n],
+						TC_RATE_READ_AT_ONCE - n);
+	LWLockRelease(tc_rate_lock(partition));
+	return n;
 }
 
 /* Counts of the whole table. */

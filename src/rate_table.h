@@ -41,7 +41,20 @@ typedef struct TcRateEntry
 	pg_atomic_uint64 last_denied_at;
 } TcRateEntry;
 
-typedef void (*TcRateVisitor)(TcRateEntry *entry, void *arg);
+/* A copy of an entry. */
+typedef struct TcRateBucket
+{
+	TcRateKey key;
+	bool shadow;
+	TcRateMath math;
+	TcRateState state;
+	int64 allowed;
+	int64 denied;
+	int64 would_deny;
+	TimestampTz last_denied_at; /* 0: never */
+} TcRateBucket;
+
+#define TC_RATE_READ_AT_ONCE 1024
 
 /* Counts of the whole table since the start of the server. */
 typedef struct TcRateTableStat
@@ -60,7 +73,7 @@ extern LWLock *tc_rate_lock(uint32 hash);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
 extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit,
 								  int64 now);
-extern void tc_rate_visit(Oid database, TcRateVisitor visitor, void *arg);
+extern int tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_AT_ONCE]);
 extern void tc_rate_table_stat(TcRateTableStat *stat);
 
 /* The state of an entry, as the core wants it.  Any lock. */

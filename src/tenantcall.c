@@ -22,6 +22,7 @@
 #include "context.h"
 #include "directory.h"
 #include "key.h"
+#include "rate.h"
 #include "tenantcall.h"
 #include "token.h"
 
@@ -39,6 +40,7 @@ _PG_init(void)
 	tc_context_init();
 	tc_directory_init();
 	tc_key_init();
+	tc_rate_init();
 	tc_token_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
