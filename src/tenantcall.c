@@ -22,7 +22,9 @@
 #include "context.h"
 #include "directory.h"
 #include "key.h"
+#include "lifecycle.h"
 #include "rate.h"
+#include "scope.h"
 #include "tenantcall.h"
 #include "token.h"
 
@@ -42,6 +44,8 @@ _PG_init(void)
 	tc_key_init();
 	tc_rate_init();
 	tc_token_init();
+	tc_scope_init();
+	tc_lifecycle_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
 
