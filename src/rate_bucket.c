@@ -42,7 +42,7 @@ hash_key(const TcRateKey *key)
 	const uint64 multiplier = UINT64CONST(0xc6a4a7935bd1e995);
 	uint64 words[sizeof(TcRateKey) / sizeof(uint64)];
 	uint64 hash = 0;
-	int i;
+	size_t i;
 
 	memcpy(words, key, sizeof(words));
 	for (i = 0; i < lengthof(words); i++)
