@@ -143,7 +143,7 @@ INSERT INTO token_case (valid, what, token) VALUES
     (false, 'single quotes', token_raw(token_header(), replace(token_claims(''), '"', '''')));
 -- what is done to a valid token afterwards
 INSERT INTO token_case (valid, what, token)
-SELECT false, what, changed
+SELECT false, change.what, changed
 FROM token_case AS good, split_part(token, '.', 1) AS h, split_part(token, '.', 2) AS p,
      split_part(token, '.', 3) AS s,
      LATERAL (VALUES
@@ -175,6 +175,10 @@ FROM token_key, token_base64url(convert_to(token_header(), 'UTF8')) AS h,
 WHERE token_key.n = 1;
 SELECT count(*) > 1 AS alphabets_differ FROM token_case
 WHERE what IN ('base64url', 'standard base64') AND token ~ CASE WHEN valid THEN '[-_]' ELSE '[+/]' END;
+
+-- each case is what it says: there is a token, and no two are alike
+SELECT what FROM token_case WHERE token IS NULL;
+SELECT string_agg(what, ', ') FROM token_case GROUP BY token HAVING count(*) > 1;
 
 -- what comes of a token, with everything that a client is told
 CREATE FUNCTION token_outcome(token text) RETURNS text LANGUAGE plpgsql AS $$
