@@ -257,7 +257,7 @@ tc_sign_token(PG_FUNCTION_ARGS)
 	request.branch_id = tc_arg_optional_id(fcinfo, 1, "branch_id");
 	if (PG_ARGISNULL(2))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("argument \"ttl\" must not be null"),
+						errmsg("argument \"ttl\" must not be NULL"),
 						errhint("Say how long the token is to be valid, such as '15 minutes'.")));
 	request.expires = expiry(now, PG_GETARG_INTERVAL_P(2));
 	if (!PG_ARGISNULL(3))

@@ -20,22 +20,16 @@ FROM regexp_matches(pg_read_file(current_setting('tenantcall.key_file')),
 REVOKE ALL ON token_key FROM PUBLIC;
 SELECT n FROM token_key WHERE n <= 2 ORDER BY n;
 
--- a company of the directory, where there is one already
-CREATE TABLE token_company (company_id bigint);
+-- a company with a branch, and another one
+SELECT tenantcall.create_company('regress token', 'DE', 'Europe/Berlin', :'company_uuid') AS company_id,
+       tenantcall.create_company('regress token 2', 'DE', 'Europe/Berlin') AS other_id \gset
+BEGIN;
+SELECT tenantcall.enter(:company_id);
+INSERT INTO telephony.branches (name, time_zone) VALUES ('one', 'Europe/Berlin')
+RETURNING branch_id, external_id AS branch_uuid \gset
+COMMIT;
+CREATE TABLE token_company AS SELECT :company_id::bigint AS company_id;
 GRANT SELECT ON token_company TO regress_tc_token_app, regress_tc_token_gateway;
-CREATE FUNCTION token_make_company(uuid) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    id bigint := 7;
-BEGIN
-    IF to_regprocedure('tenantcall.create_company(text,text,text,uuid)') IS NOT NULL THEN
-        EXECUTE 'SELECT tenantcall.create_company($1, $2, $3, $4)'
-        INTO id USING 'regress token', 'DE', 'Europe/Berlin', $1;
-    END IF;
-    INSERT INTO token_company VALUES (id);
-END
-$$;
-SELECT token_make_company(:'company_uuid');
-SELECT company_id FROM token_company \gset
 
 -- an independent signer
 CREATE FUNCTION token_base64url(bytea) RETURNS text LANGUAGE sql AS $$
@@ -74,6 +68,9 @@ INSERT INTO token_case (valid, what, token) VALUES
         E' \n' || token_claims('"x" : {"branch_id":[1.5e3,null]} , "jti" : "a\u0062"') || E'\t')),
     (true, 'by uuid', token_raw(token_header(), token_claims(
         '"company_uuid":"7A3CF6A4-5d50-4d0e-9f43-0c2b1f3a9d11"'))),
+    (true, 'branch', token_raw(token_header(), token_claims('"branch_id":' || :branch_id))),
+    (true, 'branch by uuid', token_raw(token_header(), token_claims(
+        '"company_uuid":"7a3cf6a4-5d50-4d0e-9f43-0c2b1f3a9d11","branch_uuid":"' || :'branch_uuid' || '"'))),
     (true, 'for this role', token_raw(token_header(), token_claims('"role":"regress_tc_token_app"'))),
     (true, 'expired within the leeway', token_raw(token_header(), token_claims('"exp":' || token_in(-5)))),
     (true, 'starts within the leeway', token_raw(token_header(), token_claims('"nbf":' || token_in(15)))),
@@ -124,6 +121,14 @@ INSERT INTO token_case (valid, what, token) VALUES
     (false, 'company in an array', token_raw(token_header(), token_claims('"company_id":[7]'))),
     (false, 'company by id and by uuid', token_raw(token_header(), token_claims(
         '"company_id":7,"company_uuid":"7a3cf6a4-5d50-4d0e-9f43-0c2b1f3a9d11"'))),
+    (false, 'no such company', token_raw(token_header(), token_claims('"company_id":9223372036854775807'))),
+    (false, 'no such uuid', token_raw(token_header(), token_claims(
+        '"company_uuid":"7a3cf6a4-5d50-4d0e-9f43-0c2b1f3a9d12"'))),
+    (false, 'no such branch', token_raw(token_header(), token_claims('"branch_id":9223372036854775807'))),
+    (false, 'no such branch uuid', token_raw(token_header(), token_claims(
+        '"company_uuid":"7a3cf6a4-5d50-4d0e-9f43-0c2b1f3a9d11","branch_uuid":"7a3cf6a4-5d50-4d0e-9f43-0c2b1f3a9d11"'))),
+    (false, 'branch of another company', token_raw(token_header(), token_claims(
+        '"company_id":' || :other_id || ',"branch_id":' || :branch_id))),
     (false, 'uuid without hyphens', token_raw(token_header(), token_claims(
         '"company_uuid":"7a3cf6a45d504d0e9f430c2b1f3a9d11"'))),
     (false, 'nil uuid', token_raw(token_header(), token_claims(
@@ -208,12 +213,17 @@ ROLLBACK;
 \echo :LAST_ERROR_SQLSTATE
 
 -- the valid ones, each in a transaction of its own
-CREATE TEMP TABLE entered (what text, outcome text, company boolean, branch bigint);
-SELECT format('BEGIN; INSERT INTO entered SELECT %L, token_outcome(token) FROM token_case WHERE what = %L; '
-              'UPDATE entered SET company = coalesce(tenantcall.current_company_id() = company_id, '
-              'tenantcall.current_company_uuid() = %L), branch = tenantcall.current_branch_id() '
-              'FROM token_company WHERE what = %L; COMMIT;', what, what, :'company_uuid', what)
-FROM token_case WHERE valid ORDER BY n \gexec
+CREATE TEMP TABLE entered (what text, outcome text, company boolean, branch boolean);
+PREPARE enter_valid AS INSERT INTO entered SELECT what, token_outcome(token) FROM token_case WHERE what = $1;
+PREPARE note_context AS UPDATE entered
+SET company = tenantcall.current_company_id() = company_id AND tenantcall.current_company_uuid() = $2,
+    branch = (tenantcall.current_branch_id(), tenantcall.current_branch_uuid()) = ($3, $4)
+FROM token_company WHERE what = $1;
+SELECT format('BEGIN; EXECUTE enter_valid(%L); EXECUTE note_context(%1$L, %L, %s, %L); COMMIT;', what, :'company_uuid', :branch_id, :'branch_uuid')
+FROM token_case WHERE valid ORDER BY n
+\set ECHO none
+\gexec
+\set ECHO all
 SELECT * FROM entered;
 
 -- outside of a transaction block there is nothing to enter
@@ -281,6 +291,19 @@ SELECT tenantcall.sign_token(:company_id, NULL, '1 day 1 second');
 SELECT tenantcall.sign_token(:company_id, NULL, '1 month');
 SELECT tenantcall.sign_token(:company_id, NULL, '170000000 years');
 SELECT tenantcall.sign_token(:company_id, NULL, '1 minute', 'regress_tc_token_nobody');
+\set VERBOSITY terse
+SELECT tenantcall.sign_token(9223372036854775807, NULL, '1 minute');
+\echo :LAST_ERROR_SQLSTATE
+SELECT tenantcall.sign_token(:other_id, :branch_id, '1 minute');
+\set VERBOSITY default
+
+-- a suspended company can still be entered
+RESET SESSION AUTHORIZATION;
+SELECT tenantcall.set_company_status(:company_id, 'suspended', 'regress token');
+SET SESSION AUTHORIZATION regress_tc_token_app;
+BEGIN;
+SELECT tenantcall.enter_token(:'plain');
+COMMIT;
 
 -- the settings are the server's: no session may widen them, or see where
 -- the keys are
@@ -291,6 +314,6 @@ SELECT count(*) FROM pg_settings WHERE name = 'tenantcall.key_file';
 RESET SESSION AUTHORIZATION;
 
 DROP TABLE token_key, token_company, token_case, entered;
-DROP FUNCTION token_make_company, token_base64url, token_raw, token_header, token_claims, token_in, token_outcome, token_part;
+DROP FUNCTION token_base64url, token_raw, token_header, token_claims, token_in, token_outcome, token_part;
 DROP OWNED BY regress_tc_token_app, regress_tc_token_gateway;
 DROP ROLE regress_tc_token_app, regress_tc_token_gateway;
