@@ -152,7 +152,7 @@ SELECT false, change.what, changed
 FROM token_case AS good, split_part(token, '.', 1) AS h, split_part(token, '.', 2) AS p,
      split_part(token, '.', 3) AS s,
      LATERAL (VALUES
-        ('tampered payload', h || '.' || token_base64url(convert_to(token_claims('"company_id":8'), 'UTF8')) || '.' || s),
+        ('tampered payload', h || '.' || token_base64url(convert_to(token_claims('"company_id":' || :other_id), 'UTF8')) || '.' || s),
         ('tampered header', token_base64url(convert_to(token_header() || ' ', 'UTF8')) || '.' || p || '.' || s),
         ('tampered signature', h || '.' || p || '.' || translate(left(s, 1), 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_', 'BADCFEHGJILKNMPORQTSVUXWZYbadcfehgjilknmporqtsvuxwzy1032547698_-') || substr(s, 2)),
         ('signature cut off', h || '.' || p || '.' || left(s, 42)),

@@ -186,10 +186,11 @@ def test_owner(server):
 
 def test_not_a_file(server):
     """No setting, no file, a directory, a pipe (which must not be waited for); then other ways."""
+    pipe = server.dir / "pipe"
     places = {"": "is empty", str(server.dir / "nothing"): "No such file",
-              str(server.data): "not a regular file", str(server.dir / "pipe"): "not a regular file"}
-    os.mkfifo(server.dir / "pipe")
-    server._own(server.dir / "pipe")
+              str(server.data): "not a regular file", str(pipe): "not a regular file"}
+    os.mkfifo(pipe)
+    server._own(pipe)
     with server.connect(autocommit=True) as admin, \
             server.connect(role="app", autocommit=True) as app:
         for place, reason in places.items():
