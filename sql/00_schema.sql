@@ -7,3 +7,8 @@ GRANT USAGE ON SCHEMA tenantcall TO PUBLIC;
 CREATE FUNCTION tenantcall.version() RETURNS text
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tc_version';
 COMMENT ON FUNCTION tenantcall.version() IS 'version of the loaded library';
+
+CREATE FUNCTION tenantcall.invalidate_cache_trigger() RETURNS trigger
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tc_invalidate_cache_trigger';
+COMMENT ON FUNCTION tenantcall.invalidate_cache_trigger() IS 'tells every backend that rows of this table changed';
+REVOKE ALL ON FUNCTION tenantcall.invalidate_cache_trigger() FROM PUBLIC;

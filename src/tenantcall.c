@@ -20,7 +20,12 @@
 
 #include "compat.h"
 #include "context.h"
+#include "directory.h"
+#include "key.h"
+#include "lifecycle.h"
+#include "scope.h"
 #include "tenantcall.h"
+#include "token.h"
 
 TC_MODULE_MAGIC;
 
@@ -34,6 +39,11 @@ _PG_init(void)
 {
 	tc_preloaded = process_shared_preload_libraries_in_progress;
 	tc_context_init();
+	tc_directory_init();
+	tc_key_init();
+	tc_token_init();
+	tc_scope_init();
+	tc_lifecycle_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
 
