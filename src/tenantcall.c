@@ -23,6 +23,7 @@
 #include "directory.h"
 #include "key.h"
 #include "lifecycle.h"
+#include "rate.h"
 #include "scope.h"
 #include "tenantcall.h"
 #include "token.h"
@@ -41,6 +42,7 @@ _PG_init(void)
 	tc_context_init();
 	tc_directory_init();
 	tc_key_init();
+	tc_rate_init();
 	tc_token_init();
 	tc_scope_init();
 	tc_lifecycle_init();
