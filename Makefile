@@ -8,6 +8,9 @@
 #
 # Options: PG_CONFIG=/path/to/pg_config, CC=clang, with_llvm=no (no bitcode).
 
+# The last line of make test is its summary, also when another make called it.
+MAKEFLAGS += --no-print-directory
+
 EXTENSION = tenantcall
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" tenantcall.control)
 MODULE_big = tenantcall
@@ -42,7 +45,8 @@ TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(o
 UNIT_CC := $(if $(filter command environment,$(origin CC)),$(CC),gcc)
 
 # These goals bring what they need with them, the server's headers included.
-FREE_GOALS = test demo bench matrix check-unit format lint clean distclean META.json unit-programs test/unit/%
+FREE_GOALS = test demo bench matrix check-unit format lint clean distclean META.json unit-programs \
+	test/unit/%
 
 ifneq ($(PGXS),)
 include $(PGXS)

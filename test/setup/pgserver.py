@@ -301,7 +301,8 @@ class Cluster:
 
     def _write_keys(self):
         """Makes the key file: a key id and a secret on each line, the first of which signs."""
-        self.key_file.write_text("".join(f"{kid} {secrets.token_hex(32)}\n" for kid in ("k2", "k1")))
+        lines = [f"{kid} {secrets.token_hex(32)}\n" for kid in ("k2", "k1")]
+        self.key_file.write_text("".join(lines))
         self._own(self.key_file)
 
     def _init(self):
