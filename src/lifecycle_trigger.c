@@ -38,7 +38,6 @@
 #include "replication/logicalworker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -123,7 +122,6 @@ prepare_tracked(Relation rel, char *const args[N_ARGS])
 {
 	Tracked *tracked = palloc0(sizeof(Tracked));
 
-	AcceptInvalidationMessages();
 	tracked->lifecycle_name = pstrdup(args[ARG_LIFECYCLE]);
 	tracked->replicating = IsLogicalWorker();
 	tracked->lifecycle = tc_lifecycle_required(tracked->lifecycle_name);
