@@ -319,6 +319,12 @@ BEGIN
     IF num_nulls($2, $3) > 0 THEN
         RAISE EXCEPTION 'state_column and lifecycle must not be NULL' USING ERRCODE = 'null_value_not_allowed';
     END IF;
+    IF NOT has_table_privilege((SELECT c.relowner FROM pg_class AS c WHERE c.oid = $1), $4, 'INSERT') THEN
+        RAISE EXCEPTION 'the owner of table % may not insert into %', $1, $4
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'The audit trail is written with the rights of that owner.',
+                  HINT = format('GRANT INSERT ON %s to it.', $4);
+    END IF;
     PERFORM tenantcall.lifecycle_verify($1, $2, $3, audit_name),
             tenantcall.drop_lifecycle_triggers($1);
     -- Byte by byte, whatever the column's collation takes for equal.

@@ -268,6 +268,40 @@ SET session_replication_role = replica;
 UPDATE parted SET status = 'ongoing';
 RESET session_replication_role;
 
+-- scoped tables: tracked by their owner, who is no superuser; moved by an app; recorded for the
+-- company of the row, although row security binds the owner of the audit table, too
+CREATE ROLE regress_tc_lifecycle_owner;
+GRANT USAGE, CREATE ON SCHEMA test_lifecycle TO regress_tc_lifecycle_owner;
+GRANT EXECUTE ON FUNCTION track_lifecycle, require_trackable, lifecycle_verify, drop_lifecycle_triggers, lifecycle_trigger
+    TO regress_tc_lifecycle_owner;
+SET ROLE regress_tc_lifecycle_owner;
+CREATE TABLE scoped_calls (company_id bigint, call_id int, status text, PRIMARY KEY (company_id, call_id));
+CREATE TABLE scoped_moves (
+    n int GENERATED ALWAYS AS IDENTITY, company_id bigint, relation regclass, key text, from_state text,
+    to_state text, at timestamptz, by_role text, reason text, event text
+);
+SELECT track_lifecycle('scoped_calls', 'status', audit => 'parted_moves');
+\echo :LAST_ERROR_SQLSTATE
+SELECT track_lifecycle('scoped_calls', 'status', audit => 'scoped_moves');
+GRANT SELECT, INSERT, UPDATE ON scoped_calls TO regress_tc_lifecycle_app;
+RESET ROLE;
+SELECT scope_table('scoped_calls'), scope_table('scoped_moves');
+SELECT create_company('regress lifecycle 1', 'DE', 'Europe/Berlin') AS first,
+       create_company('regress lifecycle 2', 'DE', 'Europe/Berlin') AS second \gset
+BEGIN;
+SELECT enter(:first);
+SET LOCAL ROLE regress_tc_lifecycle_app;
+INSERT INTO scoped_calls (call_id, status) VALUES (1, 'inbound');
+UPDATE scoped_calls SET status = 'completed';
+COMMIT;
+BEGIN;
+SELECT enter(:second);
+SET LOCAL ROLE regress_tc_lifecycle_app;
+INSERT INTO scoped_calls (call_id, status) VALUES (1, 'outbound');
+UPDATE scoped_calls SET status = 'not_connected';
+COMMIT;
+SELECT company_id = :first AS of_first, relation, key, from_state, to_state, by_role FROM scoped_moves ORDER BY n;
+
 -- columns of other types: varchar, domain, enum; other collations
 CREATE DOMAIN state_text AS varchar(20);
 CREATE TYPE state_enum AS ENUM ('analyzed', 'ongoing', 'inbound', 'completed', 'ringing');
@@ -344,5 +378,5 @@ WHERE extname = 'tenantcall' AND relname LIKE 'lifecycle%' ORDER BY relname;
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA test_lifecycle CASCADE;
-DROP OWNED BY regress_tc_lifecycle_app;
-DROP ROLE regress_tc_lifecycle_app;
+DROP OWNED BY regress_tc_lifecycle_app, regress_tc_lifecycle_owner;
+DROP ROLE regress_tc_lifecycle_app, regress_tc_lifecycle_owner;
