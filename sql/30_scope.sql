@@ -101,15 +101,17 @@ REVOKE ALL ON FUNCTION tenantcall.unscope_table(regclass) FROM PUBLIC;
 
 -- Statements to be run one by one, each in a transaction of its own (psql: \gexec).  What is done
 -- already is left out, so an interrupted plan can be asked for again.  Locks: the indexes are built
--- CONCURRENTLY; the proof of NOT NULL is validated under SHARE UPDATE EXCLUSIVE; the rest takes
+-- CONCURRENTLY and before lock_timeout is set, which would end their waits; the proof of NOT NULL is validated under SHARE UPDATE EXCLUSIVE; the rest takes
 -- ACCESS EXCLUSIVE for a moment and reads no rows, which lock_timeout keeps from queueing others.
 CREATE FUNCTION tenantcall.scope_plan(rel regclass, company_column name DEFAULT 'company_id') RETURNS SETOF text
     LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
     SET search_path = pg_catalog, tenantcall, pg_temp
 AS $$
 DECLARE
+    short_locks  CONSTANT text := 'SET lock_timeout = ''2s''';
+    is_short     boolean := false;
     has_not_null boolean;
-    one record;
+    one          record;
 BEGIN
     SELECT a.attnotnull INTO has_not_null
     FROM pg_class c
@@ -122,7 +124,6 @@ BEGIN
             DETAIL = 'A plain or partitioned table with a company column of type integer, bigint or uuid can.';
     END IF;
 
-    RETURN NEXT 'SET lock_timeout = ''2s''';
     FOR one IN
         WITH RECURSIVE tree(oid, parent, level) AS (
             SELECT scope_plan.rel::oid, NULL::oid, 0
@@ -130,7 +131,7 @@ BEGIN
             SELECT i.inhrelid, i.inhparent, t.level + 1 FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid
         ), wanted AS (
             SELECT t.oid, t.parent, t.level, c.relkind, c.relispartition, n.nspname, p.relkind AS parent_kind,
-                   left(c.relname, 44) || '_company_' || substr(md5(c.oid::text || company_column), 1, 8) AS index_name,
+                   left(c.relname, 44) || '_company_' || substr(md5(format('%I.%I.%I', n.nspname, c.relname, company_column)), 1, 8) AS index_name,
                    EXISTS (SELECT FROM pg_index x JOIN pg_class ic ON ic.oid = x.indexrelid JOIN pg_am am ON am.oid = ic.relam
                            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.indkey[0]
                            WHERE x.indrelid = c.oid AND x.indisvalid AND x.indpred IS NULL
@@ -148,10 +149,10 @@ BEGIN
         SELECT 1 AS step, m.level, format('DROP INDEX CONCURRENTLY %I.%I', m.nspname, m.index_name) AS statement
         FROM made m WHERE m.relkind = 'r' AND m.present AND NOT m.indisvalid
         UNION ALL
-        SELECT 2, m.level, format('CREATE INDEX %I ON ONLY %s (%I)', m.index_name, m.oid::regclass, company_column)
+        SELECT 3, m.level, format('CREATE INDEX %I ON ONLY %s (%I)', m.index_name, m.oid::regclass, company_column)
         FROM made m WHERE m.relkind = 'p' AND NOT m.indexed AND NOT m.present
         UNION ALL
-        SELECT 3, m.level, format('CREATE INDEX CONCURRENTLY %I ON %s (%I)', m.index_name, m.oid::regclass, company_column)
+        SELECT 2, m.level, format('CREATE INDEX CONCURRENTLY %I ON %s (%I)', m.index_name, m.oid::regclass, company_column)
         FROM made m
         WHERE m.relkind = 'r' AND (NOT m.indexed OR m.parent_index IS NOT NULL AND NOT m.present)
         UNION ALL
@@ -159,8 +160,15 @@ BEGIN
         FROM made m WHERE m.parent_index IS NOT NULL AND NOT m.attached
         ORDER BY 1, 2 DESC, 3
     LOOP
+        IF one.step > 2 AND NOT is_short THEN
+            RETURN NEXT short_locks;
+            is_short := true;
+        END IF;
         RETURN NEXT one.statement;
     END LOOP;
+    IF NOT is_short THEN
+        RETURN NEXT short_locks;
+    END IF;
 
     IF NOT has_not_null THEN
         SELECT k.convalidated INTO one FROM pg_constraint k
