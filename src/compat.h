@@ -76,6 +76,16 @@ typedef RangeTblEntry TcPermission;
 #define TC_CHECK_PERMS_LIST range_table
 #endif
 
+/*
+ * An error of an input function: returned to callers that ask for it from 16 on, raised before.
+ * Leaves the calling function with "dummy" in the first case.
+ */
+#if PG_VERSION_NUM >= 160000
+#define TC_SOFT_ERROR(escontext, dummy, ...) ereturn((escontext), (dummy), __VA_ARGS__)
+#else
+#define TC_SOFT_ERROR(escontext, dummy, ...) ereport(ERROR, __VA_ARGS__)
+#endif
+
 /* The module's magic block, with its name and version where the server keeps them. */
 #if PG_VERSION_NUM >= 180000
 #define TC_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "tenantcall", .version = TENANTCALL_VERSION)

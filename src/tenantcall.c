@@ -20,8 +20,11 @@
 
 #include "compat.h"
 #include "context.h"
+#include "directory.h"
+#include "key.h"
 #include "scope.h"
 #include "tenantcall.h"
+#include "token.h"
 
 TC_MODULE_MAGIC;
 
@@ -35,6 +38,9 @@ _PG_init(void)
 {
 	tc_preloaded = process_shared_preload_libraries_in_progress;
 	tc_context_init();
+	tc_directory_init();
+	tc_key_init();
+	tc_token_init();
 	tc_scope_init();
 	MarkGUCPrefixReserved("tenantcall");
 }

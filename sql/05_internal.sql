@@ -1,0 +1,75 @@
+-- 05_internal.sql: narrow tables that no application role may read
+
+-- Where create_tables() put the tables of the tenants.
+CREATE TABLE tenantcall.installation
+(
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    schema_name name NOT NULL,
+    version text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE tenantcall.installation IS 'schema and version of the tables made by create_tables()';
+REVOKE ALL ON tenantcall.installation FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenantcall.installation', '');
+
+-- One call belongs to one company, also when two of its events race.
+CREATE TABLE tenantcall.call_bindings
+(
+    provider text COLLATE "C" NOT NULL,
+    provider_call_id text COLLATE "C" NOT NULL,
+    company_id bigint NOT NULL,
+    bound_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (provider, provider_call_id)
+);
+COMMENT ON TABLE tenantcall.call_bindings IS 'which company a call of the provider belongs to; written once';
+REVOKE ALL ON tenantcall.call_bindings FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenantcall.call_bindings', '');
+
+-- Authentic content that could not be parsed, placed or applied: kept raw.
+CREATE TABLE tenantcall.quarantine
+(
+    quarantine_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    provider text NOT NULL,
+    kind text NOT NULL,
+    event text,
+    provider_call_id text COLLATE "C",
+    number text COLLATE "C",
+    agent text COLLATE "C",
+    started_at timestamptz,
+    received_at timestamptz NOT NULL,
+    verified_for bigint,
+    reason text NOT NULL,
+    detail text,
+    body bytea NOT NULL,
+    body_digest bytea NOT NULL,
+    deliveries integer NOT NULL DEFAULT 1,
+    quarantined_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    replayed_at timestamptz,
+    replay_outcome text,
+    UNIQUE (provider, kind, body_digest)
+);
+CREATE INDEX quarantine_number_idx ON tenantcall.quarantine (number) WHERE replayed_at IS NULL;
+COMMENT ON TABLE tenantcall.quarantine IS 'authentic content that could not be parsed, placed or applied, kept raw';
+COMMENT ON COLUMN tenantcall.quarantine.verified_for IS 'company whose own key verified the body; NULL for a key of the provider account';
+REVOKE ALL ON tenantcall.quarantine FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenantcall.quarantine', '');
+SELECT pg_catalog.pg_extension_config_dump('tenantcall.quarantine_quarantine_id_seq', '');
+
+-- Webhook keys and credentials, encrypted under the key file.
+CREATE TABLE tenantcall.secrets
+(
+    kind text NOT NULL CHECK (kind IN ('webhook', 'credential')),
+    provider text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    company_id bigint NOT NULL DEFAULT 0 CHECK (company_id >= 0), -- 0: the account of the provider
+    base_url text,
+    key_id text NOT NULL,
+    ciphertext bytea NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (kind, provider, name)
+);
+CREATE INDEX secrets_company_idx ON tenantcall.secrets (kind, provider, company_id);
+COMMENT ON TABLE tenantcall.secrets IS 'webhook keys and credentials, encrypted under tenantcall.key_file';
+COMMENT ON COLUMN tenantcall.secrets.key_id IS 'key of the key file that encrypted it';
+REVOKE ALL ON tenantcall.secrets FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenantcall.secrets', '');

@@ -1,0 +1,118 @@
+/*
+ * args.c
+ *		Arguments and results of SQL functions.
+ *
+ * No state, no locks.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "nodes/execnodes.h"
+#include "utils/builtins.h"
+
+#include "args.h"
+
+/* Raises: NULL where a value is required. */
+static void
+refuse_null(const char *name)
+{
+	ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					errmsg("argument \"%s\" must not be NULL", name),
+					errhint("NULL never means \"every\" or \"any\" here: pass a value.")));
+}
+
+/* An id that is not positive names nothing. */
+static int64
+check_id(int64 id, const char *name)
+{
+	if (id <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"%s\" must be positive", name),
+						errdetail("It is " INT64_FORMAT ".", id)));
+	return id;
+}
+
+/* A required id. */
+int64
+tc_arg_id(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		refuse_null(name);
+	return check_id(PG_GETARG_INT64(arg), name);
+}
+
+/* An optional id; 0 for NULL. */
+int64
+tc_arg_optional_id(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	return PG_ARGISNULL(arg) ? 0 : check_id(PG_GETARG_INT64(arg), name);
+}
+
+/* A required, non-empty text. */
+char *
+tc_arg_text(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	char *value;
+
+	if (PG_ARGISNULL(arg))
+		refuse_null(name);
+	value = TextDatumGetCString(PG_GETARG_DATUM(arg));
+	if (value[0] == '\0')
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"%s\" must not be empty", name)));
+	return value;
+}
+
+/* An optional text; NULL for NULL. */
+char *
+tc_arg_optional_text(FunctionCallInfo fcinfo, int arg)
+{
+	return PG_ARGISNULL(arg) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(arg));
+}
+
+/* The declared row type, blessed; looked up once per call site. */
+static TupleDesc
+result_type(FunctionCallInfo fcinfo)
+{
+	TupleDesc desc = fcinfo->flinfo->fn_extra;
+	MemoryContext caller;
+
+	if (desc != NULL)
+		return desc;
+	caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
+	MemoryContextSwitchTo(caller);
+	fcinfo->flinfo->fn_extra = desc;
+	return desc;
+}
+
+/* A composite Datum of the declared result type. */
+Datum
+tc_form_result(FunctionCallInfo fcinfo, const Datum *values, const bool *nulls)
+{
+	HeapTuple tuple = heap_form_tuple(result_type(fcinfo), (Datum *) values, (bool *) nulls);
+
+	return HeapTupleGetDatum(tuple);
+}
+
+/* One row, or none, in value-per-call mode but without a second call. */
+Datum
+tc_return_row(FunctionCallInfo fcinfo, const Datum *values, const bool *nulls)
+{
+	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	if (info == NULL || !IsA(info, ReturnSetInfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in a context that cannot accept a set")));
+	if (values == NULL)
+	{
+		info->isDone = ExprEndResult;
+		PG_RETURN_NULL();
+	}
+	info->isDone = ExprSingleResult;
+	PG_RETURN_DATUM(tc_form_result(fcinfo, values, nulls));
+}

@@ -1,0 +1,26 @@
+/*
+ * args.h
+ *		Arguments and results of SQL functions.
+ */
+#ifndef TC_ARGS_H
+#define TC_ARGS_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+/* Required arguments: NULL, or an id that is not positive, raises and names the argument. */
+extern int64 tc_arg_id(FunctionCallInfo fcinfo, int arg, const char *name);
+extern char *tc_arg_text(FunctionCallInfo fcinfo, int arg, const char *name);
+
+/* Optional ones: 0 or NULL for NULL. */
+extern int64 tc_arg_optional_id(FunctionCallInfo fcinfo, int arg, const char *name);
+extern char *tc_arg_optional_text(FunctionCallInfo fcinfo, int arg);
+
+/* Returns one row, or none (values NULL), from a function declared RETURNS TABLE. */
+extern Datum tc_return_row(FunctionCallInfo fcinfo, const Datum *values, const bool *nulls);
+
+/* A composite Datum of the function's declared result type. */
+extern Datum tc_form_result(FunctionCallInfo fcinfo, const Datum *values, const bool *nulls);
+
+#endif /* TC_ARGS_H */

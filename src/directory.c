@@ -1,0 +1,385 @@
+/*
+ * directory.c
+ *		Who owns which number, agent and name: answered from memory.
+ *
+ * Numbers and companies are kept in two hash tables of this process, filled one key at a time and
+ * emptied when the relation cache says that phone_numbers or companies changed.  Row triggers
+ * (ENABLE ALWAYS) on these tables send that message transactionally: it arrives at COMMIT in
+ * every backend, at replay on a standby, at COMMIT PREPARED, and not at all after ROLLBACK, while
+ * the changing transaction sees its own work at once.  Each look-up takes in pending messages
+ * first, so an answer is never older than the last commit that was acknowledged.
+ *
+ * An answer read while such a message arrived is used but not kept.  Unknown numbers are kept as
+ * well; each table is emptied when it holds tenantcall.directory_cache_size keys, so that a stream
+ * of made-up numbers costs time, not memory.
+ *
+ * No shared state, no locks beyond AccessShareLock on the tables while they are read.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "directory.h"
+#include "phone.h"
+#include "telephony.h"
+
+typedef struct NumberEntry
+{
+	int64 phone; /* key */
+	bool found;
+	TcPlace place;
+	TimestampTz assigned_at;
+} NumberEntry;
+
+typedef struct CompanyEntry
+{
+	int64 company_id; /* key */
+	bool found;
+	TcCompany company;
+} CompanyEntry;
+
+static int cache_size = 10000;
+static HTAB *numbers = NULL;
+static HTAB *companies = NULL;
+static Oid watched_numbers = InvalidOid; /* the tables that the hash tables were filled from */
+static Oid watched_companies = InvalidOid;
+static uint64 changes = 0;	 /* counts the changes of either */
+static uint64 cached_at = 0; /* value of changes at which the hash tables were last emptied */
+
+/* Relation cache callback. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == watched_numbers || relid == watched_companies)
+		changes++;
+}
+
+/* Defines the setting. */
+void
+tc_directory_init(void)
+{
+	DefineCustomIntVariable("tenantcall.directory_cache_size",
+							"Phone numbers, and companies, that each session keeps in memory.",
+							"About 100 bytes each; the cache is emptied when it is full.",
+							&cache_size, 10000, 16, 10000000, PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+/* A new hash table keyed by an int64. */
+static HTAB *
+make_table(const char *name, Size entrysize, HTAB *old)
+{
+	HASHCTL control = {.keysize = sizeof(int64), .entrysize = entrysize, .hcxt = TopMemoryContext};
+
+	if (old != NULL)
+		hash_destroy(old);
+	return hash_create(name, 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* The tables of the directory, with the hash tables emptied if these have changed. */
+static const TcTelephony *
+current_tables(void)
+{
+	static bool registered = false;
+	const TcTelephony *place = tc_telephony();
+
+	if (!registered)
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	registered = true;
+	if (place == NULL)
+		return NULL;
+	if (place->phone_numbers != watched_numbers || place->companies != watched_companies)
+		changes++;
+	if (unlikely(numbers == NULL || cached_at != changes))
+	{
+		cached_at = changes;
+		numbers = make_table("tenantcall numbers", sizeof(NumberEntry), numbers);
+		companies = make_table("tenantcall companies", sizeof(CompanyEntry), companies);
+		watched_numbers = place->phone_numbers;
+		watched_companies = place->companies;
+	}
+	return place;
+}
+
+/* Keeps an entry, unless the tables changed while it was read. */
+static void
+keep(HTAB **table, const char *name, Size entrysize, const void *entry)
+{
+	if (cached_at != changes)
+		return;
+	if (hash_get_num_entries(*table) >= cache_size)
+		*table = make_table(name, entrysize, *table);
+	memcpy(hash_search(*table, entry, HASH_ENTER, NULL), entry, entrysize);
+}
+
+/* Takes a row of companies. */
+static bool
+visit_company(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	CompanyEntry *entry = arg;
+	char *status = tc_row_text(tuple, desc, "status");
+	char *region = tc_row_text(tuple, desc, "phone_region");
+	Datum uuid;
+
+	entry->found = true;
+	entry->company.company_id = tc_row_int8(tuple, desc, "company_id");
+	entry->company.suspended = status == NULL || strcmp(status, "active") != 0;
+	if (region != NULL)
+		strlcpy(entry->company.phone_region, region, sizeof(entry->company.phone_region));
+	if (tc_row_datum(tuple, desc, "external_id", &uuid))
+		memcpy(entry->company.uuid, DatumGetUUIDP(uuid)->data, TC_UUID_LEN);
+	return false;
+}
+
+/* The company of an id; false if there is none. */
+bool
+tc_directory_company(int64 company_id, TcCompany *company)
+{
+	const TcTelephony *place = current_tables();
+	CompanyEntry *cached;
+	CompanyEntry entry = {.company_id = company_id};
+	TcMatch match = {"company_id", INT8OID, Int64GetDatum(company_id)};
+
+	if (place == NULL)
+		return false;
+	cached = hash_search(companies, &company_id, HASH_FIND, NULL);
+	if (cached == NULL)
+	{
+		tc_read_rows(place->companies, &match, 1, visit_company, &entry);
+		keep(&companies, "tenantcall companies", sizeof(entry), &entry);
+		cached = &entry;
+	}
+	*company = cached->company;
+	return cached->found;
+}
+
+/* Takes a row's tenant. */
+static void
+take_place(HeapTuple tuple, TupleDesc desc, TcPlace *place)
+{
+	place->company_id = tc_row_int8(tuple, desc, "company_id");
+	place->branch_id = tc_row_int8(tuple, desc, "branch_id");
+	place->phone_number_id = tc_row_int8(tuple, desc, "phone_number_id");
+}
+
+/* Takes the row of phone_numbers that is not released. */
+static bool
+visit_number(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	NumberEntry *entry = arg;
+	Datum at;
+
+	if (tc_row_datum(tuple, desc, "released_at", &at))
+		return true;
+	entry->found = true;
+	take_place(tuple, desc, &entry->place);
+	if (tc_row_datum(tuple, desc, "assigned_at", &at))
+		entry->assigned_at = DatumGetTimestampTz(at);
+	return false;
+}
+
+/* The condition that selects a number's rows. */
+static TcMatch
+match_number(int64 phone)
+{
+	char text[TC_PHONE_TEXT_LEN];
+	TcMatch match = {"number", TEXTOID, (Datum) 0};
+
+	(void) tc_phone_core_format(phone, text);
+	match.value = CStringGetTextDatum(text);
+	return match;
+}
+
+/* The number's present assignment, from memory if possible. */
+static NumberEntry
+find_number(const TcTelephony *place, int64 phone)
+{
+	NumberEntry *cached = hash_search(numbers, &phone, HASH_FIND, NULL);
+	NumberEntry entry = {.phone = phone};
+	TcMatch match;
+
+	if (likely(cached != NULL))
+		return *cached;
+	match = match_number(phone);
+	tc_read_rows(place->phone_numbers, &match, 1, visit_number, &entry);
+	keep(&numbers, "tenantcall numbers", sizeof(entry), &entry);
+	return entry;
+}
+
+/* To whom the number belongs now. */
+bool
+tc_directory_number(int64 phone, TcPlace *place)
+{
+	const TcTelephony *tables = current_tables();
+	NumberEntry entry;
+
+	if (tables == NULL)
+		return false;
+	entry = find_number(tables, phone);
+	*place = entry.place;
+	return entry.found;
+}
+
+/* What the search of a number's history carries along. */
+typedef struct HistorySearch
+{
+	TimestampTz at;
+	bool found;
+	TcPlace place;
+} HistorySearch;
+
+/* Takes the row whose time from assignment to release covers the moment. */
+static bool
+visit_history(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	HistorySearch *search = arg;
+	Datum at;
+
+	if (!tc_row_datum(tuple, desc, "assigned_at", &at) || DatumGetTimestampTz(at) > search->at)
+		return true;
+	if (tc_row_datum(tuple, desc, "released_at", &at) && DatumGetTimestampTz(at) <= search->at)
+		return true;
+	search->found = true;
+	take_place(tuple, desc, &search->place);
+	return false;
+}
+
+/* To whom the number belonged at that time. */
+bool
+tc_directory_number_at(int64 phone, TimestampTz at, TcPlace *place)
+{
+	const TcTelephony *tables = current_tables();
+	HistorySearch search = {.at = at};
+	NumberEntry entry;
+	TcMatch match;
+
+	if (tables == NULL)
+		return false;
+	entry = find_number(tables, phone);
+	*place = entry.place;
+	if (entry.found && at >= entry.assigned_at)
+		return true;
+	match = match_number(phone);
+	tc_read_rows(tables->phone_numbers, &match, 1, visit_history, &search);
+	*place = search.place;
+	return search.found;
+}
+
+/* Takes the tenant of an agent. */
+static bool
+visit_agent(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	take_place(tuple, desc, (TcPlace *) arg);
+	return false;
+}
+
+/* To whom the provider's agent belongs. */
+bool
+tc_directory_agent(const char *agent, TcPlace *place)
+{
+	const TcTelephony *tables = current_tables();
+	TcMatch match = {"provider_agent_id", TEXTOID, CStringGetTextDatum(agent)};
+
+	memset(place, 0, sizeof(*place));
+	if (tables == NULL)
+		return false;
+	tc_read_rows(tables->agents, &match, 1, visit_agent, place);
+	return place->company_id != 0;
+}
+
+/* What completing a context reads of one row. */
+typedef struct Identity
+{
+	const char *id_column;
+	int64 id;
+	uint8 uuid[TC_UUID_LEN];
+} Identity;
+
+/* Takes id and external id. */
+static bool
+visit_identity(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	Identity *identity = arg;
+	Datum uuid;
+
+	identity->id = tc_row_int8(tuple, desc, identity->id_column);
+	if (tc_row_datum(tuple, desc, "external_id", &uuid))
+		memcpy(identity->uuid, DatumGetUUIDP(uuid)->data, TC_UUID_LEN);
+	return false;
+}
+
+/* A UUID as a Datum; the bytes must outlive it. */
+static Datum
+uuid_datum(const uint8 *uuid)
+{
+	return UUIDPGetDatum((pg_uuid_t *) uuid);
+}
+
+/* Completes the company's half. */
+static bool
+fill_company(const TcTelephony *tables, TcContext *context)
+{
+	Identity identity = {.id_column = "company_id"};
+	TcMatch match = {"external_id", UUIDOID, uuid_datum(context->company_uuid)};
+	TcCompany company;
+
+	if (context->company_id == 0)
+	{
+		tc_read_rows(tables->companies, &match, 1, visit_identity, &identity);
+		context->company_id = identity.id;
+		return identity.id != 0;
+	}
+	if (!tc_directory_company(context->company_id, &company))
+		return false;
+	if (!tc_uuid_is_nil(context->company_uuid) &&
+		memcmp(context->company_uuid, company.uuid, TC_UUID_LEN) != 0)
+		return false;
+	memcpy(context->company_uuid, company.uuid, TC_UUID_LEN);
+	return true;
+}
+
+/* Completes the branch's half, if a branch is named. */
+static bool
+fill_branch(const TcTelephony *tables, TcContext *context)
+{
+	Identity identity = {.id_column = "branch_id"};
+	bool by_id = context->branch_id != 0;
+	TcMatch matches[2] = {{"company_id", INT8OID, Int64GetDatum(context->company_id)},
+						  {"branch_id", INT8OID, Int64GetDatum(context->branch_id)}};
+
+	if (!by_id)
+	{
+		if (tc_uuid_is_nil(context->branch_uuid))
+			return true;
+		matches[1].column = "external_id";
+		matches[1].type = UUIDOID;
+		matches[1].value = uuid_datum(context->branch_uuid);
+	}
+	tc_read_rows(tables->branches, matches, 2, visit_identity, &identity);
+	if (identity.id == 0)
+		return false;
+	if (by_id && !tc_uuid_is_nil(context->branch_uuid) &&
+		memcmp(context->branch_uuid, identity.uuid, TC_UUID_LEN) != 0)
+		return false;
+	context->branch_id = identity.id;
+	memcpy(context->branch_uuid, identity.uuid, TC_UUID_LEN);
+	return true;
+}
+
+/* Completes a context; false when company or branch is unknown. */
+bool
+tc_directory_fill(TcContext *context)
+{
+	const TcTelephony *tables = current_tables();
+
+	if (tables == NULL)
+		return true;
+	return fill_company(tables, context) && fill_branch(tables, context);
+}

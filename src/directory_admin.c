@@ -1,0 +1,350 @@
+/*
+ * directory_admin.c
+ *		SQL functions by which administrators keep the directory.
+ *
+ * Each finds out below row security which company is concerned, then acts for that company as the
+ * owner of the tables (act.h).  A move acts for two companies in turn, in one transaction.
+ *
+ * Races: a number is unique among the unreleased (a partial unique index), so of two concurrent
+ * assignments one fails.  A release touches the row only if it is still unreleased, and says so
+ * when it is not.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+#include "act.h"
+#include "args.h"
+#include "directory.h"
+#include "errors.h"
+#include "phone.h"
+#include "telephony.h"
+#include "tenantcall.h"
+
+PG_FUNCTION_INFO_V1(tc_create_company);
+PG_FUNCTION_INFO_V1(tc_set_company_status);
+PG_FUNCTION_INFO_V1(tc_assign_number);
+PG_FUNCTION_INFO_V1(tc_release_number);
+PG_FUNCTION_INFO_V1(tc_move_number);
+PG_FUNCTION_INFO_V1(tc_assign_agent);
+PG_FUNCTION_INFO_V1(tc_release_agent);
+
+static TcStatement next_company = {
+	.sql = "SELECT nextval(pg_get_serial_sequence('@.companies', 'company_id'))",
+};
+static TcStatement insert_company = {
+	.sql = "INSERT INTO @.companies (company_id, name, phone_region, time_zone, external_id) "
+		   "VALUES ($1, $2, $3, $4, coalesce($5, gen_random_uuid()))",
+	.nparams = 5,
+	.types = {INT8OID, TEXTOID, TEXTOID, TEXTOID, UUIDOID},
+};
+static TcStatement update_status = {
+	.sql = "UPDATE @.companies SET status = $2, status_reason = $3, status_at = now() "
+		   "WHERE company_id = $1",
+	.nparams = 3,
+	.types = {INT8OID, TEXTOID, TEXTOID},
+};
+static TcStatement insert_number = {
+	.sql = "INSERT INTO @.phone_numbers (company_id, branch_id, number) VALUES ($1, $2, $3) "
+		   "RETURNING phone_number_id",
+	.nparams = 3,
+	.types = {INT8OID, INT8OID, TEXTOID},
+};
+static TcStatement release_number = {
+	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, clock_timestamp()) "
+		   "WHERE company_id = $1 AND number = $2 AND released_at IS NULL",
+	.nparams = 2,
+	.types = {INT8OID, TEXTOID},
+};
+static TcStatement insert_agent = {
+	.sql = "INSERT INTO @.agents (provider_agent_id, company_id, branch_id) VALUES ($1, $2, $3)",
+	.nparams = 3,
+	.types = {TEXTOID, INT8OID, INT8OID},
+};
+static TcStatement update_agent = {
+	.sql = "UPDATE @.agents SET branch_id = $3, assigned_at = now() "
+		   "WHERE provider_agent_id = $1 AND company_id = $2",
+	.nparams = 3,
+	.types = {TEXTOID, INT8OID, INT8OID},
+};
+static TcStatement delete_agent = {
+	.sql = "DELETE FROM @.agents WHERE provider_agent_id = $1 AND company_id = $2",
+	.nparams = 2,
+	.types = {TEXTOID, INT8OID},
+};
+
+/* A context for the company and branch; raises when either is unknown. */
+static TcContext
+require_tenant(int64 company_id, int64 branch_id)
+{
+	TcContext context = {.company_id = company_id, .branch_id = branch_id};
+	TcCompany company;
+
+	(void) tc_telephony_required();
+	if (!tc_directory_company(company_id, &company))
+		ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN),
+						errmsg("company " INT64_FORMAT " does not exist", company_id),
+						errhint("Make it with tenantcall.create_company().")));
+	if (!tc_directory_fill(&context))
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_UNKNOWN),
+				 errmsg("branch " INT64_FORMAT " does not exist in company " INT64_FORMAT,
+						branch_id, company_id),
+				 errhint("Enter the company and insert the branch into the table branches.")));
+	return context;
+}
+
+/* Executes one statement for a tenant; the number of rows.  *id takes the first column, if any. */
+static uint64
+execute_for(const TcContext *context, TcStatement *statement, const TcParams *params, int64 *id)
+{
+	TcAct act;
+	uint64 rows;
+
+	tc_act_begin(&act, TC_AS_OWNER, context);
+	rows = tc_execute(statement, params);
+	if (id != NULL)
+		*id = rows > 0 ? tc_result_int8(1) : 0;
+	tc_act_end(&act);
+	return rows;
+}
+
+/* A time zone must be one that PostgreSQL knows. */
+static void
+check_time_zone(const char *name)
+{
+	if (pg_tzset(name) == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("time zone \"%s\" not recognized", name),
+						errhint("Use a name of pg_timezone_names, such as Europe/Berlin.")));
+}
+
+/* A region is an ISO 3166 code of two letters. */
+static void
+check_region(const char *region)
+{
+	if (region != NULL && !(strlen(region) == 2 && region[0] >= 'A' && region[0] <= 'Z' &&
+							region[1] >= 'A' && region[1] <= 'Z'))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("invalid phone region \"%s\"", region),
+						errhint("Use an ISO 3166-1 code of two capital letters, such as DE.")));
+}
+
+/* External ids are unique. */
+static void
+check_external_id(const uint8 *uuid)
+{
+	TcContext context = {0};
+
+	memcpy(context.company_uuid, uuid, TC_UUID_LEN);
+	if (tc_uuid_is_nil(uuid))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"external_id\" must not be the nil UUID")));
+	if (tc_directory_fill(&context))
+		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
+						errmsg("a company with this external id exists already"),
+						errdetail("It is company " INT64_FORMAT ".", (int64) context.company_id)));
+}
+
+/* create_company(name, phone_region, time_zone, external_id) -> bigint */
+Datum
+tc_create_company(PG_FUNCTION_ARGS)
+{
+	char *name = tc_arg_text(fcinfo, 0, "name");
+	char *region = tc_arg_optional_text(fcinfo, 1);
+	char *time_zone = tc_arg_text(fcinfo, 2, "time_zone");
+	TcContext context = {0};
+	TcParams params = {0};
+
+	(void) tc_telephony_required();
+	check_region(region);
+	check_time_zone(time_zone);
+	if (!PG_ARGISNULL(3))
+		check_external_id(PG_GETARG_UUID_P(3)->data);
+	(void) execute_for(NULL, &next_company, NULL, &context.company_id);
+	tc_param_int8(&params, context.company_id);
+	tc_param_text(&params, name);
+	tc_param_text(&params, region);
+	tc_param_text(&params, time_zone);
+	tc_param_datum(&params, PG_GETARG_DATUM(3), PG_ARGISNULL(3));
+	(void) execute_for(&context, &insert_company, &params, NULL);
+	PG_RETURN_INT64(context.company_id);
+}
+
+/* set_company_status(company_id, status, reason) -> void */
+Datum
+tc_set_company_status(PG_FUNCTION_ARGS)
+{
+	int64 company_id = tc_arg_id(fcinfo, 0, "company_id");
+	char *status = tc_arg_text(fcinfo, 1, "status");
+	TcContext context;
+	TcParams params = {0};
+
+	if (strcmp(status, "active") != 0 && strcmp(status, "suspended") != 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("invalid company status \"%s\"", status),
+						errhint("A company is active or suspended.")));
+	context = require_tenant(company_id, 0);
+	tc_param_int8(&params, company_id);
+	tc_param_text(&params, status);
+	tc_param_text(&params, tc_arg_optional_text(fcinfo, 2));
+	(void) execute_for(&context, &update_status, &params, NULL);
+	PG_RETURN_VOID();
+}
+
+/* Gives an unassigned number to a tenant; its phone_number_id. */
+static int64
+assign(int64 phone, const TcContext *context)
+{
+	TcParams params = {0};
+	int64 id;
+
+	tc_param_int8(&params, context->company_id);
+	tc_param_int8(&params, context->branch_id);
+	tc_param_text(&params, tc_phone_format(phone));
+	(void) execute_for(context, &insert_number, &params, &id);
+	return id;
+}
+
+/* Takes the number from the tenant that has it. */
+static void
+release(int64 phone, const TcPlace *place)
+{
+	TcContext context = {.company_id = place->company_id};
+	TcParams params = {0};
+
+	(void) tc_directory_fill(&context);
+	tc_param_int8(&params, place->company_id);
+	tc_param_text(&params, tc_phone_format(phone));
+	if (execute_for(&context, &release_number, &params, NULL) == 0)
+		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
+						errmsg("the number %s was changed meanwhile", tc_phone_format(phone)),
+						errhint("Look at its assignment again, then repeat.")));
+}
+
+/* The number argument, read with the region of the company. */
+static int64
+number_argument(FunctionCallInfo fcinfo, int64 company_id)
+{
+	char *number = tc_arg_text(fcinfo, 0, "number");
+	TcCompany company;
+
+	if (company_id != 0 && tc_directory_company(company_id, &company) &&
+		company.phone_region[0] != '\0')
+		return tc_phone_require(number, company.phone_region);
+	return tc_phone_require(number, NULL);
+}
+
+/* assign_number(number, company_id, branch_id) -> bigint */
+Datum
+tc_assign_number(PG_FUNCTION_ARGS)
+{
+	int64 company_id = tc_arg_id(fcinfo, 1, "company_id");
+	int64 branch_id = tc_arg_id(fcinfo, 2, "branch_id");
+	TcContext context = require_tenant(company_id, branch_id);
+	int64 phone = number_argument(fcinfo, company_id);
+	TcPlace place;
+
+	if (!tc_directory_number(phone, &place))
+		PG_RETURN_INT64(assign(phone, &context));
+	if (place.company_id != company_id || place.branch_id != branch_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_CONFLICT),
+				 errmsg("the number %s is assigned already", tc_phone_format(phone)),
+				 errdetail("It belongs to company " INT64_FORMAT ", branch " INT64_FORMAT ".",
+						   place.company_id, place.branch_id),
+				 errhint("Use tenantcall.move_number() to give it to another one.")));
+	PG_RETURN_INT64(place.phone_number_id);
+}
+
+/* To whom an assigned number belongs; raises when it belongs to nobody. */
+static TcPlace
+require_number(int64 phone)
+{
+	TcPlace place;
+
+	(void) tc_telephony_required();
+	if (!tc_directory_number(phone, &place))
+		ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN),
+						errmsg("the number %s is not assigned", tc_phone_format(phone)),
+						errhint("Assign it with tenantcall.assign_number().")));
+	return place;
+}
+
+/* release_number(number) -> void */
+Datum
+tc_release_number(PG_FUNCTION_ARGS)
+{
+	int64 phone = number_argument(fcinfo, 0);
+	TcPlace place = require_number(phone);
+
+	release(phone, &place);
+	PG_RETURN_VOID();
+}
+
+/* move_number(number, company_id, branch_id) -> bigint */
+Datum
+tc_move_number(PG_FUNCTION_ARGS)
+{
+	int64 company_id = tc_arg_id(fcinfo, 1, "company_id");
+	int64 branch_id = tc_arg_id(fcinfo, 2, "branch_id");
+	TcContext context = require_tenant(company_id, branch_id);
+	int64 phone = number_argument(fcinfo, company_id);
+	TcPlace place = require_number(phone);
+
+	if (place.company_id == company_id && place.branch_id == branch_id)
+		PG_RETURN_INT64(place.phone_number_id);
+	release(phone, &place);
+	PG_RETURN_INT64(assign(phone, &context));
+}
+
+/* assign_agent(provider_agent_id, company_id, branch_id) -> void */
+Datum
+tc_assign_agent(PG_FUNCTION_ARGS)
+{
+	char *agent = tc_arg_text(fcinfo, 0, "provider_agent_id");
+	int64 company_id = tc_arg_id(fcinfo, 1, "company_id");
+	TcContext context = require_tenant(company_id, tc_arg_optional_id(fcinfo, 2, "branch_id"));
+	TcParams params = {0};
+	TcPlace place;
+
+	tc_param_text(&params, agent);
+	tc_param_int8(&params, company_id);
+	tc_param_int8(&params, context.branch_id);
+	if (!tc_directory_agent(agent, &place))
+		(void) execute_for(&context, &insert_agent, &params, NULL);
+	else if (place.company_id == company_id)
+		(void) execute_for(&context, &update_agent, &params, NULL);
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_CONFLICT), errmsg("the agent is assigned to another company"),
+				 errdetail("It belongs to company " INT64_FORMAT ".", place.company_id),
+				 errhint("Release it first with tenantcall.release_agent().")));
+	PG_RETURN_VOID();
+}
+
+/* release_agent(provider_agent_id) -> void */
+Datum
+tc_release_agent(PG_FUNCTION_ARGS)
+{
+	char *agent = tc_arg_text(fcinfo, 0, "provider_agent_id");
+	TcContext context = {0};
+	TcParams params = {0};
+	TcPlace place;
+
+	(void) tc_telephony_required();
+	if (!tc_directory_agent(agent, &place))
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_UNKNOWN), errmsg("the agent is assigned to no company")));
+	context.company_id = place.company_id;
+	(void) tc_directory_fill(&context);
+	tc_param_text(&params, agent);
+	tc_param_int8(&params, place.company_id);
+	(void) execute_for(&context, &delete_agent, &params, NULL);
+	PG_RETURN_VOID();
+}

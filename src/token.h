@@ -1,0 +1,22 @@
+/*
+ * token.h
+ *		Signed tokens: enter_token() and sign_token().
+ */
+#ifndef TC_TOKEN_H
+#define TC_TOKEN_H
+
+#include "postgres.h"
+
+#include "context_core.h"
+#include "token_core.h"
+
+extern void tc_token_init(void);
+
+/*
+ * Verifies a token: signature, audience, role and times.  Raises PT401, always the same, for any
+ * fault of the token, and a configuration error when there are no keys to verify with.  No look-up
+ * of the tenant: the caller completes and checks it.
+ */
+extern void tc_token_verify(const char *token, size_t len, TcContext *context);
+
+#endif /* TC_TOKEN_H */

@@ -1,0 +1,86 @@
+/*
+ * fuzz_retell.c
+ *		Fuzzes the signature headers of Retell AI and Cal.com.
+ *
+ * Checked besides the sanitizers: a header that is taken, written anew from what was understood,
+ * is the same header but for the case of its hex digits.
+ */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "calcom_core.h"
+#include "codec_core.h"
+#include "retell_core.h"
+
+extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Ends the run as a finding. */
+static void
+require(bool condition)
+{
+	if (!condition)
+		abort();
+}
+
+/* Is the text the digest in hex? */
+static bool
+is_hex_of(const char *text, const uint8_t *digest, size_t len)
+{
+	char hex[2 * 32];
+
+	tc_hex_encode(digest, len, hex);
+	for (size_t i = 0; i < 2 * len; i++)
+		if (tolower((unsigned char) text[i]) != hex[i])
+			return false;
+	return true;
+}
+
+/* Reads the text as Retell's header. */
+static void
+fuzz_retell(const char *text, size_t len)
+{
+	TcRetellSignature sig;
+	char again[64];
+	int n;
+
+	if (!tc_retell_signature_parse(text, len, &sig))
+		return;
+	n = snprintf(again, sizeof(again), "v=%" PRId64 ",d=", sig.stamp_ms);
+	require(len == (size_t) n + 64 && memcmp(text, again, n) == 0);
+	require(sig.stamplen == strlen(sig.stamp) && memcmp(text + 2, sig.stamp, sig.stamplen) == 0);
+	require(is_hex_of(text + n, sig.digest, TC_RETELL_DIGEST_LEN));
+	require(tc_retell_fresh(&sig, sig.stamp_ms));
+	(void) tc_retell_fresh(&sig, INT64_MIN);
+	(void) tc_retell_fresh(&sig, INT64_MAX);
+}
+
+/* Reads the text as Cal.com's header. */
+static void
+fuzz_calcom(const char *text, size_t len)
+{
+	uint8_t digest[TC_CALCOM_DIGEST_LEN];
+
+	if (tc_calcom_signature_parse(text, len, digest))
+		require(len == 64 && is_hex_of(text, digest, TC_CALCOM_DIGEST_LEN));
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	/* a copy of its own, so that the sanitizer sees a read beyond its end */
+	char *text = malloc(size > 0 ? size : 1);
+	TcRetellEvent event;
+
+	if (size > 0)
+		memcpy(text, data, size);
+	fuzz_retell(text, size);
+	fuzz_calcom(text, size);
+	event = tc_retell_event(text, size);
+	if (event != TC_RETELL_OTHER)
+		require(memcmp(tc_retell_event_name(event), text, size) == 0);
+	free(text);
+	return 0;
+}
