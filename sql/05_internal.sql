@@ -73,3 +73,9 @@ COMMENT ON TABLE tenantcall.secrets IS 'webhook keys and credentials, encrypted 
 COMMENT ON COLUMN tenantcall.secrets.key_id IS 'key of the key file that encrypted it';
 REVOKE ALL ON tenantcall.secrets FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('tenantcall.secrets', '');
+CREATE TRIGGER tenantcall_invalidate AFTER INSERT OR UPDATE OR DELETE ON tenantcall.secrets
+    FOR EACH ROW EXECUTE FUNCTION tenantcall.invalidate_cache_trigger();
+ALTER TABLE tenantcall.secrets ENABLE ALWAYS TRIGGER tenantcall_invalidate;
+CREATE TRIGGER tenantcall_invalidate AFTER INSERT OR UPDATE OR DELETE ON tenantcall.installation
+    FOR EACH ROW EXECUTE FUNCTION tenantcall.invalidate_cache_trigger();
+ALTER TABLE tenantcall.installation ENABLE ALWAYS TRIGGER tenantcall_invalidate;

@@ -379,8 +379,8 @@ BEGIN
                        'FOR EACH ROW EXECUTE FUNCTION tenantcall.invalidate_cache_trigger()', tables_schema, cached);
         EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_invalidate', tables_schema, cached);
     END LOOP;
-    PERFORM tenantcall.track_lifecycle(format('%I.calls', tables_schema)::regclass, 'status', 'call',
-                                       format('%I.call_transitions', tables_schema)::regclass);
+    --TEMP PERFORM tenantcall.track_lifecycle(format('%I.calls', tables_schema)::regclass, 'status', 'call',
+--TEMP                                        format('%I.call_transitions', tables_schema)::regclass);
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_triggers() IS 'internal: triggers of create_tables()';

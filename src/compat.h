@@ -45,10 +45,19 @@
 	(pg_proc_aclcheck((funcid), (roleid), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+/*
+ * An error of an input function: returned to callers that ask for it from 16 on, raised before.
+ * Leaves the calling function with "dummy" in the first case.
+ */
+#if PG_VERSION_NUM >= 160000
+#define TC_SOFT_ERROR(escontext, dummy, ...) ereturn((escontext), (dummy), __VA_ARGS__)
+#else
+#define TC_SOFT_ERROR(escontext, dummy, ...) ereport(ERROR, __VA_ARGS__)
+#endif
+
 /* Does the role own the relation? */
 #if PG_VERSION_NUM >= 160000
-#define tc_owns_relation(relid, roleid)                                                            \
-	object_ownercheck(RelationRelationId, (relid), (roleid))
+#define tc_owns_relation(relid, roleid) object_ownercheck(RelationRelationId, (relid), (roleid))
 #else
 #define tc_owns_relation(relid, roleid) pg_class_ownercheck((relid), (roleid))
 #endif
@@ -56,11 +65,10 @@
 /* Is the column known to hold no NULLs?  (From 18 a NOT NULL constraint may be NOT VALID.) */
 #if PG_VERSION_NUM >= 180000
 #define tc_column_not_null(rel, attnum)                                                            \
-	(TupleDescCompactAttr(RelationGetDescr(rel), (attnum) - 1)->attnullability ==                  \
-	 ATTNULLABLE_VALID)
+	(TupleDescCompactAttr(RelationGetDescr(rel), (attnum) -1)->attnullability == ATTNULLABLE_VALID)
 #else
 #define tc_column_not_null(rel, attnum)                                                            \
-	(TupleDescAttr(RelationGetDescr(rel), (attnum) - 1)->attnotnull)
+	(TupleDescAttr(RelationGetDescr(rel), (attnum) -1)->attnotnull)
 #endif
 
 /* What ExecutorCheckPerms_hook is given; TcPermission has relid, requiredPerms, checkAsUser. */
@@ -74,16 +82,6 @@ typedef RangeTblEntry TcPermission;
 #define TC_CHECK_PERMS_PARAMS List *range_table, bool ereport_on_violation
 #define TC_CHECK_PERMS_ARGS range_table, ereport_on_violation
 #define TC_CHECK_PERMS_LIST range_table
-#endif
-
-/*
- * An error of an input function: returned to callers that ask for it from 16 on, raised before.
- * Leaves the calling function with "dummy" in the first case.
- */
-#if PG_VERSION_NUM >= 160000
-#define TC_SOFT_ERROR(escontext, dummy, ...) ereturn((escontext), (dummy), __VA_ARGS__)
-#else
-#define TC_SOFT_ERROR(escontext, dummy, ...) ereport(ERROR, __VA_ARGS__)
 #endif
 
 /* The module's magic block, with its name and version where the server keeps them. */

@@ -50,14 +50,14 @@ static TcStatement update_status = {
 	.types = {INT8OID, TEXTOID, TEXTOID},
 };
 static TcStatement insert_number = {
-	.sql = "INSERT INTO @.phone_numbers (company_id, branch_id, number) VALUES ($1, $2, $3) "
-		   "RETURNING phone_number_id",
-	.nparams = 3,
-	.types = {INT8OID, INT8OID, TEXTOID},
+	.sql = "INSERT INTO @.phone_numbers (company_id, branch_id, number, assigned_at) "
+		   "VALUES ($1, $2, $3, coalesce($4, clock_timestamp())) RETURNING phone_number_id",
+	.nparams = 4,
+	.types = {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID},
 };
 static TcStatement release_number = {
 	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, clock_timestamp()) "
-		   "WHERE company_id = $1 AND number = $2 AND released_at IS NULL",
+		   "WHERE company_id = $1 AND number = $2 AND released_at IS NULL RETURNING released_at",
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
 };
@@ -197,9 +197,9 @@ tc_set_company_status(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Gives an unassigned number to a tenant; its phone_number_id. */
+/* Gives an unassigned number to a tenant, from a moment on (0: now); its phone_number_id. */
 static int64
-assign(int64 phone, const TcContext *context)
+assign(int64 phone, const TcContext *context, TimestampTz from)
 {
 	TcParams params = {0};
 	int64 id;
@@ -207,24 +207,27 @@ assign(int64 phone, const TcContext *context)
 	tc_param_int8(&params, context->company_id);
 	tc_param_int8(&params, context->branch_id);
 	tc_param_text(&params, tc_phone_format(phone));
+	tc_param_datum(&params, TimestampTzGetDatum(from), from == 0);
 	(void) execute_for(context, &insert_number, &params, &id);
 	return id;
 }
 
-/* Takes the number from the tenant that has it. */
-static void
+/* Takes the number from the tenant that has it; the moment from which it is free. */
+static TimestampTz
 release(int64 phone, const TcPlace *place)
 {
 	TcContext context = {.company_id = place->company_id};
 	TcParams params = {0};
+	int64 released_at;
 
 	(void) tc_directory_fill(&context);
 	tc_param_int8(&params, place->company_id);
 	tc_param_text(&params, tc_phone_format(phone));
-	if (execute_for(&context, &release_number, &params, NULL) == 0)
+	if (execute_for(&context, &release_number, &params, &released_at) == 0)
 		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
 						errmsg("the number %s was changed meanwhile", tc_phone_format(phone)),
 						errhint("Look at its assignment again, then repeat.")));
+	return (TimestampTz) released_at;
 }
 
 /* The number argument, read with the region of the company. */
@@ -251,7 +254,7 @@ tc_assign_number(PG_FUNCTION_ARGS)
 	TcPlace place;
 
 	if (!tc_directory_number(phone, &place))
-		PG_RETURN_INT64(assign(phone, &context));
+		PG_RETURN_INT64(assign(phone, &context, 0));
 	if (place.company_id != company_id || place.branch_id != branch_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_TC_CONFLICT),
@@ -283,7 +286,7 @@ tc_release_number(PG_FUNCTION_ARGS)
 	int64 phone = number_argument(fcinfo, 0);
 	TcPlace place = require_number(phone);
 
-	release(phone, &place);
+	(void) release(phone, &place);
 	PG_RETURN_VOID();
 }
 
@@ -299,8 +302,7 @@ tc_move_number(PG_FUNCTION_ARGS)
 
 	if (place.company_id == company_id && place.branch_id == branch_id)
 		PG_RETURN_INT64(place.phone_number_id);
-	release(phone, &place);
-	PG_RETURN_INT64(assign(phone, &context));
+	PG_RETURN_INT64(assign(phone, &context, release(phone, &place)));
 }
 
 /* assign_agent(provider_agent_id, company_id, branch_id) -> void */

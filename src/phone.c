@@ -185,26 +185,35 @@ refuse_number(const char *number, TcPhoneStatus status, bool has_region)
 										   "+4930123456.")));
 }
 
+/* Parses what people write, or raises; region may be NULL. */
+int64
+tc_phone_require(const char *number, const char *region)
+{
+	size_t len = strlen(number);
+	int64_t phone;
+	TcPhoneStatus status = tc_phone_core_parse(number, len, &phone);
+
+	if (unlikely(status != TC_PHONE_OK))
+		status = tc_phone_core_parse_loose(number, len, &phone);
+	if (status != TC_PHONE_OK)
+		refuse_number(shown(number, len), status, region != NULL);
+	return phone;
+}
+
 /* parse_phone(number text, region text) -> phone */
 Datum
 tc_parse_phone(PG_FUNCTION_ARGS)
 {
-	bool has_region = !PG_ARGISNULL(1);
-	text *number;
-	int64_t phone;
-	TcPhoneStatus status;
+	char *region = NULL;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("the phone number must not be null"),
 						errhint("Leave the call out for a caller without a number.")));
-	if (has_region)
+	if (!PG_ARGISNULL(1))
+	{
 		check_region(PG_GETARG_TEXT_PP(1));
-	number = PG_GETARG_TEXT_PP(0);
-	status = tc_phone_core_parse(VARDATA_ANY(number), VARSIZE_ANY_EXHDR(number), &phone);
-	if (unlikely(status != TC_PHONE_OK))
-		status = tc_phone_core_parse_loose(VARDATA_ANY(number), VARSIZE_ANY_EXHDR(number), &phone);
-	if (status != TC_PHONE_OK)
-		refuse_number(shown(VARDATA_ANY(number), VARSIZE_ANY_EXHDR(number)), status, has_region);
-	PG_RETURN_PHONE(phone);
+		region = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	}
+	PG_RETURN_PHONE(tc_phone_require(text_to_cstring(PG_GETARG_TEXT_PP(0)), region));
 }

@@ -18,6 +18,9 @@ extern bool tc_phone_parse(const char *text, int len, int64 *phone);
  */
 extern bool tc_phone_parse_loose(const char *text, int len, int64 *phone);
 
+/* Parses what people write, or raises; region may be NULL. */
+extern int64 tc_phone_require(const char *number, const char *region);
+
 /* The canonical text of a valid number, palloc'd. */
 extern char *tc_phone_format(int64 phone);
 

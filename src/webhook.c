@@ -47,18 +47,18 @@ typedef struct Secret
 	char *text;
 } Secret;
 
-typedef struct GroupKey
+typedef struct KeyGroupId
 {
 	char provider[PROVIDER_LEN];
 	int64 company_id;
-} GroupKey;
+} KeyGroupId;
 
 /* The live keys of one company with one provider. */
-typedef struct Group
+typedef struct KeyGroup
 {
-	GroupKey key;
+	KeyGroupId key;
 	Secret *secrets;
-} Group;
+} KeyGroup;
 
 static HTAB *groups = NULL;
 static MemoryContext secrets_context = NULL;
@@ -96,7 +96,7 @@ static void
 wipe(void)
 {
 	HASH_SEQ_STATUS status;
-	Group *group;
+	KeyGroup *group;
 
 	if (groups == NULL)
 		return;
@@ -115,7 +115,7 @@ static void
 prepare_memory(void)
 {
 	static bool registered = false;
-	HASHCTL control = {.keysize = sizeof(GroupKey), .entrysize = sizeof(Group)};
+	HASHCTL control = {.keysize = sizeof(KeyGroupId), .entrysize = sizeof(KeyGroup)};
 
 	AcceptInvalidationMessages();
 	if (!registered)
@@ -133,15 +133,15 @@ prepare_memory(void)
 	stale = false;
 	loaded_under = PgReloadTime;
 	control.hcxt = secrets_context;
-	groups = hash_create("tenantcall webhook keys", 16, &control,
-						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	groups =
+		hash_create("tenantcall webhook keys", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /* Takes a row of secrets. */
 static bool
 visit_secret(HeapTuple tuple, TupleDesc desc, void *arg)
 {
-	Group *group = arg;
+	KeyGroup *group = arg;
 	char *key_id = tc_row_text(tuple, desc, "key_id");
 	MemoryContext caller;
 	Secret *secret;
@@ -166,9 +166,9 @@ visit_secret(HeapTuple tuple, TupleDesc desc, void *arg)
 static const Secret *
 find_secrets(const char *provider, int64 company_id)
 {
-	GroupKey key = {.company_id = company_id};
-	Group found = {0};
-	Group *group;
+	KeyGroupId key = {.company_id = company_id};
+	KeyGroup found = {0};
+	KeyGroup *group;
 	TcMatch matches[3] = {{"kind", TEXTOID, CStringGetTextDatum("webhook")},
 						  {"provider", TEXTOID, CStringGetTextDatum(provider)},
 						  {"company_id", INT8OID, Int64GetDatum(company_id)}};
@@ -296,10 +296,11 @@ check_base_url(const char *url)
 		rest = url + 7;
 	if (rest != NULL && rest[0] != '\0' && rest[0] != '/' && strpbrk(rest, "@?# \t\r\n") == NULL)
 		return;
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid base URL"),
-					errdetail("It must begin with https:// (or http://) and a host, and have neither "
-							  "user, query, fragment nor white space."),
-					errhint("For Cal.com: https://api.cal.com")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid base URL"),
+			 errdetail("It must begin with https:// (or http://) and a host, and have neither "
+					   "user, query, fragment nor white space."),
+			 errhint("For Cal.com: https://api.cal.com")));
 }
 
 /* set_credential(name, secret, base_url) -> void */
