@@ -17,6 +17,9 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #if PG_VERSION_NUM < 150000
 #error "tenantcall needs PostgreSQL 15 or later"
@@ -53,6 +56,13 @@
 #define TC_SOFT_ERROR(escontext, dummy, ...) ereturn((escontext), (dummy), __VA_ARGS__)
 #else
 #define TC_SOFT_ERROR(escontext, dummy, ...) ereport(ERROR, __VA_ARGS__)
+#endif
+
+/* The parts of a qualified name; needs utils/regproc.h. */
+#if PG_VERSION_NUM >= 160000
+#define tc_qualified_name_list(text) stringToQualifiedNameList((text), NULL)
+#else
+#define tc_qualified_name_list(text) stringToQualifiedNameList(text)
 #endif
 
 /* Does the role own the relation? */

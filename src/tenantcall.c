@@ -18,10 +18,13 @@
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 
+#include "calls.h"
 #include "compat.h"
 #include "context.h"
 #include "directory.h"
 #include "key.h"
+#include "lifecycle.h"
+#include "rate.h"
 #include "scope.h"
 #include "tenantcall.h"
 #include "token.h"
@@ -40,8 +43,11 @@ _PG_init(void)
 	tc_context_init();
 	tc_directory_init();
 	tc_key_init();
+	tc_rate_init();
 	tc_token_init();
 	tc_scope_init();
+	tc_lifecycle_init();
+	tc_calls_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
 

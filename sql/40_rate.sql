@@ -1,0 +1,154 @@
+-- 40_rate.sql: rate limits
+
+-- Policies: as shipped, and as set here.  The two tables have the same columns, which
+-- rate_policy.c reads by their numbers.
+CREATE SEQUENCE tenantcall.rate_policy_version MINVALUE 1000;
+COMMENT ON SEQUENCE tenantcall.rate_policy_version IS 'rises with each change of a rate policy';
+
+CREATE SEQUENCE tenantcall.rate_policy_id AS integer MINVALUE 1000;
+COMMENT ON SEQUENCE tenantcall.rate_policy_id IS 'numbers rate policies that are not shipped';
+
+CREATE TABLE tenantcall.rate_policy_defaults (
+    policy text COLLATE "C" NOT NULL,
+    company_id bigint CHECK (company_id IS NULL),
+    policy_id integer NOT NULL,
+    tokens bigint NOT NULL,
+    period_ns bigint NOT NULL,
+    burst bigint NOT NULL,
+    shadow boolean NOT NULL,
+    enabled boolean NOT NULL,
+    change_mode text COLLATE "C" NOT NULL CHECK (change_mode IN ('proportional', 'reset')),
+    version bigint NOT NULL,
+    changed_at timestamptz NOT NULL,
+    removed boolean NOT NULL,
+    CONSTRAINT rate_policy_defaults_key UNIQUE NULLS NOT DISTINCT (policy, company_id)
+);
+COMMENT ON TABLE tenantcall.rate_policy_defaults IS 'rate policies as shipped';
+
+CREATE TABLE tenantcall.rate_policies (
+    policy text COLLATE "C" NOT NULL CHECK (octet_length(policy) BETWEEN 1 AND 63),
+    company_id bigint CHECK (company_id > 0),
+    policy_id integer NOT NULL,
+    tokens bigint NOT NULL,
+    period_ns bigint NOT NULL,
+    burst bigint NOT NULL,
+    shadow boolean NOT NULL,
+    enabled boolean NOT NULL,
+    change_mode text COLLATE "C" NOT NULL CHECK (change_mode IN ('proportional', 'reset')),
+    version bigint NOT NULL,
+    changed_at timestamptz NOT NULL,
+    removed boolean NOT NULL,
+    CONSTRAINT rate_policies_key UNIQUE NULLS NOT DISTINCT (policy, company_id)
+);
+COMMENT ON TABLE tenantcall.rate_policies IS 'rate policies set with set_rate_policy(): a row without company_id holds for all companies that have none of their own';
+COMMENT ON COLUMN tenantcall.rate_policies.version IS 'rises with each change; buckets are converted upwards only';
+COMMENT ON COLUMN tenantcall.rate_policies.removed IS 'dropped: what holds otherwise holds again, as of this version';
+
+INSERT INTO tenantcall.rate_policy_defaults VALUES
+    ('function_call', NULL, 1, 100, 60000000000, 100, false, true, 'proportional', 1, '2026-01-01 00:00+00', false),
+    ('webhook', NULL, 2, 6000, 60000000000, 6000, true, true, 'proportional', 1, '2026-01-01 00:00+00', false),
+    ('inbound_call', NULL, 3, 600, 60000000000, 600, true, true, 'proportional', 1, '2026-01-01 00:00+00', false);
+
+SELECT pg_catalog.pg_extension_config_dump('tenantcall.rate_policies', '');
+SELECT pg_catalog.pg_extension_config_dump('tenantcall.rate_policy_version', '');
+SELECT pg_catalog.pg_extension_config_dump('tenantcall.rate_policy_id', '');
+
+CREATE FUNCTION tenantcall.rate_policy_changed() RETURNS trigger
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_rate_policy_changed';
+COMMENT ON FUNCTION tenantcall.rate_policy_changed() IS 'tells every backend of a changed rate policy, at commit';
+REVOKE ALL ON FUNCTION tenantcall.rate_policy_changed() FROM PUBLIC;
+
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON tenantcall.rate_policies
+    FOR EACH ROW EXECUTE FUNCTION tenantcall.rate_policy_changed();
+CREATE TRIGGER kept BEFORE TRUNCATE ON tenantcall.rate_policies
+    FOR EACH STATEMENT EXECUTE FUNCTION tenantcall.rate_policy_changed();
+ALTER TABLE tenantcall.rate_policies ENABLE ALWAYS TRIGGER changed;
+ALTER TABLE tenantcall.rate_policies ENABLE ALWAYS TRIGGER kept;
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON tenantcall.rate_policy_defaults
+    FOR EACH ROW EXECUTE FUNCTION tenantcall.rate_policy_changed();
+ALTER TABLE tenantcall.rate_policy_defaults ENABLE ALWAYS TRIGGER changed;
+
+CREATE FUNCTION tenantcall.set_rate_policy(policy text, tokens bigint, per interval, burst bigint DEFAULT NULL,
+        company_id bigint DEFAULT NULL, shadow boolean DEFAULT false, enabled boolean DEFAULT true,
+        change_mode text DEFAULT 'proportional') RETURNS void
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_set_rate_policy';
+COMMENT ON FUNCTION tenantcall.set_rate_policy(text, bigint, interval, bigint, bigint, boolean, boolean, text)
+    IS 'defines or changes a rate policy for all companies, or for one; acts at commit';
+REVOKE ALL ON FUNCTION tenantcall.set_rate_policy(text, bigint, interval, bigint, bigint, boolean, boolean, text) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.drop_rate_policy(policy text, company_id bigint DEFAULT NULL) RETURNS void
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_drop_rate_policy';
+COMMENT ON FUNCTION tenantcall.drop_rate_policy(text, bigint)
+    IS 'drops what set_rate_policy() has set: the policy as shipped, or as set for all companies, holds again';
+REVOKE ALL ON FUNCTION tenantcall.drop_rate_policy(text, bigint) FROM PUBLIC;
+
+-- Spending and looking.
+
+CREATE TYPE tenantcall.take_result AS (
+    allowed boolean,
+    quota bigint,
+    remaining bigint,
+    retry_after interval,
+    reset_after interval,
+    reason text,
+    ticket bytea
+);
+COMMENT ON TYPE tenantcall.take_result IS 'answer of a rate limit';
+COMMENT ON COLUMN tenantcall.take_result.quota IS 'tokens of a full bucket; NULL if the policy is disabled';
+COMMENT ON COLUMN tenantcall.take_result.remaining IS 'whole tokens left';
+COMMENT ON COLUMN tenantcall.take_result.retry_after IS 'when the same request will be admitted if nobody else comes; 0 if it was; NULL if never';
+COMMENT ON COLUMN tenantcall.take_result.reset_after IS 'when the bucket will be full';
+COMMENT ON COLUMN tenantcall.take_result.reason IS 'NULL, limited, would_deny (shadow mode: allowed), cost_exceeds_burst, table_full, disabled (allowed)';
+
+CREATE FUNCTION tenantcall.allow(policy text, cost bigint DEFAULT 1) RETURNS boolean
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_allow';
+COMMENT ON FUNCTION tenantcall.allow(text, bigint) IS 'spends tokens of the entered company; false if there are too few';
+REVOKE ALL ON FUNCTION tenantcall.allow(text, bigint) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.take(policy text, cost bigint DEFAULT 1, max_wait interval DEFAULT '0') RETURNS tenantcall.take_result
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_take';
+COMMENT ON FUNCTION tenantcall.take(text, bigint, interval) IS 'spends tokens of the entered company, waiting for them up to max_wait, and tells what is left';
+REVOKE ALL ON FUNCTION tenantcall.take(text, bigint, interval) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.take_or_fail(policy text, cost bigint DEFAULT 1) RETURNS tenantcall.take_result
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_take_or_fail';
+COMMENT ON FUNCTION tenantcall.take_or_fail(text, bigint) IS 'spends tokens of the entered company, or raises PT429';
+REVOKE ALL ON FUNCTION tenantcall.take_or_fail(text, bigint) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.take_for(company_id bigint, policy text, cost bigint DEFAULT 1) RETURNS tenantcall.take_result
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_take_for';
+COMMENT ON FUNCTION tenantcall.take_for(bigint, text, bigint) IS 'spends tokens of a company, or (NULL) of the bucket that all unknown callers share';
+REVOKE ALL ON FUNCTION tenantcall.take_for(bigint, text, bigint) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.peek(policy text, cost bigint DEFAULT 1) RETURNS tenantcall.take_result
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_peek';
+COMMENT ON FUNCTION tenantcall.peek(text, bigint) IS 'what take() would answer, spending nothing';
+REVOKE ALL ON FUNCTION tenantcall.peek(text, bigint) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.rate_headers(result tenantcall.take_result) RETURNS jsonb
+    LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tc_rate_headers_sql';
+COMMENT ON FUNCTION tenantcall.rate_headers(tenantcall.take_result) IS 'HTTP headers that tell a client of its limit; seconds are rounded up';
+
+-- Statistics.
+
+CREATE FUNCTION tenantcall.rate_buckets(OUT policy_id integer, OUT level text, OUT company_id bigint, OUT company_uuid uuid,
+        OUT shadow boolean, OUT allowed bigint, OUT denied bigint, OUT would_deny bigint, OUT quota bigint,
+        OUT remaining bigint, OUT reset_after interval, OUT last_denied_at timestamptz) RETURNS SETOF record
+    LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'tc_rate_buckets';
+COMMENT ON FUNCTION tenantcall.rate_buckets() IS 'buckets of this database: all for administrators and pg_monitor, those of the entered company for others';
+REVOKE ALL ON FUNCTION tenantcall.rate_buckets() FROM PUBLIC;
+
+CREATE VIEW tenantcall.stat_rate_limits AS
+    SELECT b.company_id, b.company_uuid, p.policy, b.level, b.shadow, b.allowed, b.denied, b.would_deny,
+           b.quota, b.remaining, b.reset_after, b.last_denied_at
+    FROM tenantcall.rate_buckets() b
+    LEFT JOIN (SELECT policy_id, policy FROM tenantcall.rate_policy_defaults
+               UNION
+               SELECT policy_id, policy FROM tenantcall.rate_policies) p USING (policy_id);
+COMMENT ON VIEW tenantcall.stat_rate_limits IS 'use of rate limits, per company and policy, since its bucket was made';
+
+CREATE FUNCTION tenantcall.rate_table(OUT max_buckets bigint, OUT used bigint, OUT evicted bigint, OUT evicted_allowed bigint,
+        OUT evicted_denied bigint, OUT evicted_would_deny bigint, OUT refused bigint) RETURNS record
+    LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_rate_table';
+COMMENT ON FUNCTION tenantcall.rate_table() IS 'the table of buckets of all databases: room, evictions of full buckets with their counts, and refusals for want of room';
+REVOKE ALL ON FUNCTION tenantcall.rate_table() FROM PUBLIC;

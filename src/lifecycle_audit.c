@@ -1,0 +1,343 @@
+/*
+ * lifecycle_audit.c
+ *		The audit trail of a table with a lifecycle.
+ *
+ * Each move becomes a row of the audit table, in the same transaction, written with the rights of
+ * the owner of the audited table, as PostgreSQL's own foreign keys do it: whoever may move a row
+ * need not be allowed to write the audit table, and cannot.  Row security forced upon that owner
+ * is left out for it, since the company is copied from the row itself, which has passed it.
+ *
+ * Statements are prepared once per audit table and type of its company column, and kept.
+ *
+ * All state is local to the process; no locks beyond those of the INSERT.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/bitmapset.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "lifecycle.h"
+#include "lifecycle_audit.h"
+
+#define COMPANY_COLUMN "company_id"
+
+/* Parameters of the INSERT; the company's is the last, since not every table has one. */
+enum
+{
+	PARAM_RELATION,
+	PARAM_KEY,
+	PARAM_FROM,
+	PARAM_TO,
+	PARAM_AT,
+	PARAM_ROLE,
+	PARAM_REASON,
+	PARAM_EVENT,
+	PARAM_COMPANY,
+	N_PARAMS
+};
+
+static const char *const param_columns[] = {
+	[PARAM_RELATION] = "relation", [PARAM_KEY] = "key",		[PARAM_FROM] = "from_state",
+	[PARAM_TO] = "to_state",	   [PARAM_AT] = "at",		[PARAM_ROLE] = "by_role",
+	[PARAM_REASON] = "reason",	   [PARAM_EVENT] = "event", [PARAM_COMPANY] = COMPANY_COLUMN,
+};
+
+StaticAssertDecl(lengthof(param_columns) == N_PARAMS, "a column for each parameter");
+
+/* What decides the prepared statement. */
+typedef struct PlanKey
+{
+	Oid audit;
+	Oid relation_type; /* of column relation: regclass or else */
+	Oid company_type;  /* InvalidOid without a company */
+} PlanKey;
+
+typedef struct PlanEntry
+{
+	PlanKey key;
+	SPIPlanPtr plan;
+} PlanEntry;
+
+struct TcAudit
+{
+	SPIPlanPtr plan;
+	bool relation_is_oid;
+	Oid relation;			   /* the table that is tracked, not its partition */
+	char *relation_name;	   /* the same, qualified */
+	AttrNumber company_column; /* of the row; 0 for none */
+	Bitmapset *key_columns;	   /* of the row; offsets as in relcache.h */
+	Oid owner;				   /* in whose name it is written */
+};
+
+static HTAB *plans = NULL;
+
+/* Raises that the audit table lacks something. */
+static void
+refuse_audit_table(Relation rel, const char *audit_name, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+			 errmsg("table %s cannot hold the audit trail of \"%s\"", audit_name,
+					RelationGetRelationName(rel)),
+			 errdetail("%s", detail),
+			 errhint("An audit table has the columns relation, key, from_state, to_state, at, "
+					 "by_role, reason and event, and company_id if the rows have one.")));
+}
+
+/* Oid of the audit table of a qualified name. */
+static Oid
+find_audit_table(Relation rel, const char *audit_name)
+{
+	Oid audit = InvalidOid;
+	Oid schema;
+	char *schema_name, *table_name;
+
+	/* not RangeVarGetRelid(): whoever moves a row need not have USAGE on the schema */
+	DeconstructQualifiedName(tc_qualified_name_list(audit_name), &schema_name, &table_name);
+	schema = schema_name == NULL ? InvalidOid : get_namespace_oid(schema_name, true);
+	if (OidIsValid(schema))
+		audit = get_relname_relid(table_name, schema);
+	if (!OidIsValid(audit))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("audit table %s of \"%s\" does not exist", audit_name,
+							   RelationGetRelationName(rel)),
+						errhint("Call tenantcall.track_lifecycle() again with the audit table's "
+								"present name.")));
+	for (int i = 0; i < PARAM_COMPANY; i++)
+		if (get_attnum(audit, param_columns[i]) == InvalidAttrNumber)
+			refuse_audit_table(rel, audit_name,
+							   psprintf("Column \"%s\" is missing.", param_columns[i]));
+	return audit;
+}
+
+/* Prepares the INSERT. */
+static SPIPlanPtr
+prepare_insert(const PlanKey *key)
+{
+	int n_params = OidIsValid(key->company_type) ? N_PARAMS : N_PARAMS - 1;
+	Oid types[N_PARAMS];
+	StringInfoData sql;
+	SPIPlanPtr plan;
+
+	for (int i = 0; i < N_PARAMS; i++)
+		types[i] = TEXTOID;
+	types[PARAM_AT] = TIMESTAMPTZOID;
+	types[PARAM_COMPANY] = key->company_type;
+	if (key->relation_type == REGCLASSOID)
+		types[PARAM_RELATION] = REGCLASSOID;
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s (",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(key->audit)),
+												get_rel_name(key->audit)));
+	for (int i = 0; i < n_params; i++)
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "", param_columns[i]);
+	appendStringInfoString(&sql, ") VALUES (");
+	for (int i = 0; i < n_params; i++)
+		appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
+	appendStringInfoChar(&sql, ')');
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	plan = SPI_prepare(sql.data, n_params, types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	SPI_finish();
+	return plan;
+}
+
+/* The prepared INSERT, from the first time on out of memory. */
+static SPIPlanPtr
+find_plan(const PlanKey *key)
+{
+	PlanEntry *entry;
+
+	if (plans == NULL)
+	{
+		HASHCTL control = {.keysize = sizeof(PlanKey), .entrysize = sizeof(PlanEntry)};
+
+		plans = hash_create("tenantcall audit statements", 8, &control, HASH_ELEM | HASH_BLOBS);
+	}
+	entry = hash_search(plans, key, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		SPIPlanPtr plan = prepare_insert(key);
+
+		entry = hash_search(plans, key, HASH_ENTER, NULL);
+		entry->plan = plan;
+	}
+	return entry->plan;
+}
+
+/* The table that is tracked: of a partition, the topmost of its ancestors. */
+static Oid
+tracked_table(Relation rel)
+{
+	List *ancestors;
+
+	if (!rel->rd_rel->relispartition)
+		return RelationGetRelid(rel);
+	ancestors = get_partition_ancestors(RelationGetRelid(rel));
+	return llast_oid(ancestors);
+}
+
+/* Prepares to write the moves of rel's rows. */
+TcAudit *
+tc_audit_prepare(Relation rel, const char *audit_name)
+{
+	TcAudit *audit = palloc0(sizeof(TcAudit));
+	Oid audit_table = find_audit_table(rel, audit_name);
+	PlanKey key;
+
+	audit->key_columns = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	if (bms_is_empty(audit->key_columns))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+						errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel)),
+						errdetail("The audit trail names a row by its primary key."),
+						errhint("Add a primary key that is not deferrable, or leave out the audit "
+								"table.")));
+	memset(&key, 0, sizeof(key));
+	key.audit = audit_table;
+	key.relation_type = get_atttype(audit_table, get_attnum(audit_table, "relation"));
+	if (get_attnum(audit_table, COMPANY_COLUMN) != InvalidAttrNumber)
+	{
+		audit->company_column = get_attnum(RelationGetRelid(rel), COMPANY_COLUMN);
+		if (audit->company_column == InvalidAttrNumber)
+			refuse_audit_table(rel, audit_name,
+							   "It has a column company_id, and the rows have none.");
+		key.company_type = get_atttype(RelationGetRelid(rel), audit->company_column);
+	}
+	audit->plan = find_plan(&key);
+	audit->relation_is_oid = key.relation_type == REGCLASSOID;
+	audit->relation = tracked_table(rel);
+	audit->relation_name =
+		quote_qualified_identifier(get_namespace_name(get_rel_namespace(audit->relation)),
+								   get_rel_name(audit->relation));
+	audit->owner = rel->rd_rel->relowner;
+	return audit;
+}
+
+/* The text of a column. */
+static char *
+column_text(TupleTableSlot *row, AttrNumber column)
+{
+	Oid output;
+	bool varlena, isnull;
+	Datum value = slot_getattr(row, column, &isnull);
+
+	if (isnull)
+		return NULL;
+	getTypeOutputInfo(TupleDescAttr(row->tts_tupleDescriptor, column - 1)->atttypid, &output,
+					  &varlena);
+	return OidOutputFunctionCall(output, value);
+}
+
+/* The columns of a compound key as a JSON object, with jsonb's order and spacing. */
+static char *
+compound_key(TupleTableSlot *row, const Bitmapset *columns)
+{
+	StringInfoData json;
+	int member = -1;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	while ((member = bms_next_member(columns, member)) >= 0)
+	{
+		AttrNumber column = member + FirstLowInvalidHeapAttributeNumber;
+
+		if (json.len > 1)
+			appendStringInfoChar(&json, ',');
+		escape_json(&json, NameStr(TupleDescAttr(row->tts_tupleDescriptor, column - 1)->attname));
+		appendStringInfoChar(&json, ':');
+		escape_json(&json, column_text(row, column));
+	}
+	appendStringInfoChar(&json, '}');
+	return DatumGetCString(
+		DirectFunctionCall1(jsonb_out, DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data))));
+}
+
+/* The primary key of a row: the text of its one column, or JSON; the company is left out. */
+static char *
+row_key(const TcAudit *audit, TupleTableSlot *row)
+{
+	Bitmapset *columns = bms_copy(audit->key_columns);
+	char *key;
+
+	if (audit->company_column != InvalidAttrNumber && bms_num_members(columns) > 1)
+		columns =
+			bms_del_member(columns, audit->company_column - FirstLowInvalidHeapAttributeNumber);
+	if (bms_num_members(columns) == 1)
+		key = column_text(row, bms_singleton_member(columns) + FirstLowInvalidHeapAttributeNumber);
+	else
+		key = compound_key(row, columns);
+	bms_free(columns);
+	return key;
+}
+
+/* Fills the values of the INSERT. */
+static void
+fill_params(const TcAudit *audit, TupleTableSlot *row, Datum *values, char *nulls)
+{
+	bool isnull = true;
+
+	memset(nulls, ' ', N_PARAMS);
+	values[PARAM_RELATION] = audit->relation_is_oid ? ObjectIdGetDatum(audit->relation)
+													: CStringGetTextDatum(audit->relation_name);
+	values[PARAM_KEY] = CStringGetTextDatum(row_key(audit, row));
+	values[PARAM_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[PARAM_ROLE] = CStringGetTextDatum(GetUserNameFromId(GetOuterUserId(), false));
+	if (tc_lifecycle_reason() != NULL)
+		values[PARAM_REASON] = CStringGetTextDatum(tc_lifecycle_reason());
+	else
+		nulls[PARAM_REASON] = 'n';
+	if (tc_lifecycle_event() != NULL)
+		values[PARAM_EVENT] = CStringGetTextDatum(tc_lifecycle_event());
+	else
+		nulls[PARAM_EVENT] = 'n';
+	if (audit->company_column != InvalidAttrNumber)
+		values[PARAM_COMPANY] = slot_getattr(row, audit->company_column, &isnull);
+	if (isnull)
+		nulls[PARAM_COMPANY] = 'n';
+}
+
+/* Writes one move. */
+void
+tc_audit_write(const TcAudit *audit, TupleTableSlot *row, const char *from_state,
+			   const char *to_state)
+{
+	Datum values[N_PARAMS] = {0};
+	char nulls[N_PARAMS];
+	Oid user;
+	int sec_context, result;
+
+	fill_params(audit, row, values, nulls);
+	if (from_state != NULL)
+		values[PARAM_FROM] = CStringGetTextDatum(from_state);
+	else
+		nulls[PARAM_FROM] = 'n';
+	values[PARAM_TO] = CStringGetTextDatum(to_state);
+	GetUserIdAndSecContext(&user, &sec_context);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* an error, or the abort of a subtransaction, gives the identity back as well */
+	SetUserIdAndSecContext(audit->owner,
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	result = SPI_execute_plan(audit->plan, values, nulls, false, 0);
+	SetUserIdAndSecContext(user, sec_context);
+	if (result != SPI_OK_INSERT)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	SPI_finish();
+}

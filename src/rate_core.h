@@ -1,0 +1,83 @@
+/*
+ * rate_core.h
+ *		The arithmetic of a token bucket.  Pure C: time is an argument, nothing is allocated.
+ *
+ * A policy gives `tokens` per `period` nanoseconds to a bucket that holds `burst`.  A bucket is two
+ * numbers: `base`, an instant, and `s`, the virtual arrival time in sub-tokens since base.  Writing
+ * V(t) for what the policy has refilled between base and t, the bucket is full when s <= V(t) and
+ * lacks (s - V(t)) otherwise.  `s` alone changes when tokens are spent, which one CAS can do.
+ */
+#ifndef TC_RATE_CORE_H
+#define TC_RATE_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Longest period: 366 days in nanoseconds. */
+#define TC_RATE_MAX_PERIOD (INT64_C(366) * 86400 * 1000000000)
+/* Times that lie further ahead (146 years) are given as this. */
+#define TC_RATE_FAR (INT64_C(1) << 62)
+/* retry_after of a request that can never be admitted. */
+#define TC_RATE_NEVER INT64_C(-1)
+
+typedef enum TcRateError
+{
+	TC_RATE_OK,
+	TC_RATE_BAD_TOKENS, /* tokens < 1 */
+	TC_RATE_BAD_PERIOD, /* period < 1 ns or longer than TC_RATE_MAX_PERIOD */
+	TC_RATE_BAD_BURST,	/* burst < 1 or >= 2^59 */
+	TC_RATE_TOO_FAST	/* more tokens an hour than the arithmetic holds, about 10^18 */
+} TcRateError;
+
+typedef struct TcRateMath
+{
+	int64_t tokens;
+	int64_t period;
+	int64_t burst;
+	int64_t unit;	  /* sub-tokens per token */
+	int64_t num, den; /* num/den sub-tokens are refilled per nanosecond, in lowest terms */
+	int64_t capacity; /* burst * unit, below 2^60 */
+	int64_t horizon;  /* V(base + horizon) <= 2^60: rebase before that */
+} TcRateMath;
+
+typedef struct TcRateState
+{
+	int64_t base;
+	int64_t s;
+} TcRateState;
+
+typedef struct TcRateView
+{
+	int64_t remaining;	 /* whole tokens that a request could have now */
+	int64_t retry_after; /* 0: now; TC_RATE_NEVER: cost exceeds burst */
+	int64_t reset_after; /* until full */
+} TcRateView;
+
+/* What a change of policy makes of the tokens a bucket lacks. */
+typedef enum TcRateChange
+{
+	TC_RATE_PROPORTIONAL, /* it keeps its fill level */
+	TC_RATE_RESET		  /* it becomes full */
+} TcRateChange;
+
+extern TcRateError tc_rate_setup(TcRateMath *math, int64_t tokens, int64_t period, int64_t burst);
+
+/* May `cost` be spent now?  If so, *next is the new s.  False for costs outside 1..burst. */
+extern bool tc_rate_admit(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
+						  int64_t *next);
+/* May it after a wait of at most max_wait?  If so, *delay is the wait and *next the new s. */
+extern bool tc_rate_reserve(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
+							int64_t max_wait, int64_t *next, int64_t *delay);
+extern void tc_rate_view(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
+						 TcRateView *view);
+
+/* A full bucket is as good as none. */
+extern bool tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now);
+extern bool tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now);
+/* Moves base forward, to now or just before it, without changing what the bucket lacks. */
+extern void tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now);
+/* Makes a bucket of policy `from`, which was valid until changed_at, one of policy `to`. */
+extern void tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,
+							int64_t changed_at, TcRateState *state);
+
+#endif /* TC_RATE_CORE_H */

@@ -1,0 +1,90 @@
+/*
+ * rate_table.h
+ *		The table of buckets in shared memory; within the rate module.  See rate_shmem.c for locks.
+ */
+#ifndef TC_RATE_TABLE_H
+#define TC_RATE_TABLE_H
+
+#include "postgres.h"
+
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+
+#include "rate_core.h"
+#include "rate_policy.h"
+
+/* Hashed and compared as bytes: no padding. */
+typedef struct TcRateKey
+{
+	Oid database;
+	int32 policy_id;
+	uint32 level;
+	uint32 private_version; /* not 0: only for the transaction that made this version */
+	uint64 subject[2];
+	uint64 detail; /* for finer buckets within the subject; 0 */
+} TcRateKey;
+
+StaticAssertDecl(sizeof(TcRateKey) == 40, "TcRateKey has padding");
+
+typedef struct TcRateEntry
+{
+	TcRateKey key;
+	uint32 next; /* in the chain, or in the free list (partition lock, or owner) */
+	bool shadow; /* like the next three: change under the exclusive lock */
+	int64 version;
+	int64 base;
+	TcRateMath math;
+	pg_atomic_uint64 s; /* compare-and-swap under the shared lock */
+	pg_atomic_uint64 allowed;
+	pg_atomic_uint64 denied;
+	pg_atomic_uint64 would_deny;
+	pg_atomic_uint64 last_denied_at;
+} TcRateEntry;
+
+/* A copy of an entry. */
+typedef struct TcRateBucket
+{
+	TcRateKey key;
+	bool shadow;
+	TcRateMath math;
+	TcRateState state;
+	int64 allowed;
+	int64 denied;
+	int64 would_deny;
+	TimestampTz last_denied_at; /* 0: never */
+} TcRateBucket;
+
+#define TC_RATE_READ_AT_ONCE 1024
+
+/* Counts of the whole table since the start of the server. */
+typedef struct TcRateTableStat
+{
+	int64 max_buckets;
+	int64 used;
+	int64 evicted;
+	int64 evicted_allowed; /* counters of the evicted buckets, kept here */
+	int64 evicted_denied;
+	int64 evicted_would_deny;
+	int64 refused; /* for want of room */
+} TcRateTableStat;
+
+extern void tc_rate_shmem_init(void);
+extern LWLock *tc_rate_lock(uint32 hash);
+extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
+extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit,
+								  int64 now);
+extern int tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_AT_ONCE]);
+extern void tc_rate_table_stat(TcRateTableStat *stat);
+
+/* The state of an entry, as the core wants it.  Any lock. */
+static inline TcRateState
+tc_rate_state(TcRateEntry *entry)
+{
+	TcRateState state;
+
+	state.base = entry->base;
+	state.s = (int64) pg_atomic_read_u64(&entry->s);
+	return state;
+}
+
+#endif /* TC_RATE_TABLE_H */

@@ -1,0 +1,480 @@
+/*
+ * test_rate_core.c
+ *		The token bucket against an exact oracle.
+ *
+ * The oracle is the same bucket in rational numbers: with x = (virtual arrival time) * tokens and
+ * t * tokens, everything is a whole number and __int128 holds it.  For each random step:
+ *	- what is admitted, the oracle admits at that instant (nothing early, not by a nanosecond);
+ *	- what is refused, the oracle refuses, or would with two sub-tokens less (never for policies
+ *	  whose nanosecond is a whole number of sub-tokens: those must agree exactly);
+ *	- retry_after is exact: admitted then, refused one nanosecond earlier;
+ *	- the total since the start is at most burst + rate * time.
+ * To show that the test bites, the same steps run with a variant that forgets to round up
+ * (check_floor_variant): it must be caught.
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rate_core.h"
+
+__extension__ typedef __int128 i128;
+
+#define NS_PER_S INT64_C(1000000000)
+#define DAY (86400 * NS_PER_S)
+#define YEAR (366 * DAY)
+
+static long checks = 0;
+static long failures = 0;
+static int quiet = 0;
+static long admitted = 0;
+static long refused = 0;
+
+#define CHECK(condition)                                                                           \
+	do                                                                                             \
+	{                                                                                              \
+		checks++;                                                                                  \
+		if (!(condition))                                                                          \
+		{                                                                                          \
+			failures++;                                                                            \
+			if (!quiet && failures < 20)                                                           \
+				fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);            \
+		}                                                                                          \
+	} while (0)
+
+static uint64_t seed = UINT64_C(88172645463325252);
+
+/* The next pseudo-random number. */
+static uint64_t
+next_random(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed;
+}
+
+/* A pseudo-random number from low to high, its magnitude as evenly spread as its value. */
+static int64_t
+pick(int64_t low, int64_t high)
+{
+	uint64_t span = (uint64_t) high - (uint64_t) low;
+	uint64_t offset = next_random() >> (next_random() % 63);
+
+	return low + (int64_t) (span == UINT64_MAX ? offset : offset % (span + 1));
+}
+
+/* A bucket and its oracle. */
+typedef struct Pair
+{
+	TcRateMath math;
+	TcRateState state;
+	i128 x;			/* oracle: (virtual arrival time - origin) * tokens */
+	int64_t origin; /* instant that x counts from */
+	int64_t latest; /* latest instant seen */
+	i128 spent;		/* tokens since origin */
+	int floor_only; /* the faulty variant */
+} Pair;
+
+/* The instant as the bucket counts it: before base is base. */
+static i128
+oracle_time(const Pair *pair, int64_t now)
+{
+	int64_t at = now > pair->state.base ? now : pair->state.base;
+
+	return (i128) (at - pair->origin) * pair->math.tokens;
+}
+
+/* By how much the request exceeds what the oracle has; admitted if <= 0. */
+static i128
+oracle_excess(const Pair *pair, int64_t now, int64_t cost)
+{
+	i128 t = oracle_time(pair, now);
+	i128 start = pair->x > t ? pair->x : t;
+
+	return start + (i128) cost * pair->math.period - t -
+		   (i128) pair->math.burst * pair->math.period;
+}
+
+/* Two sub-tokens in the oracle's measure, and one for the rounding of a conversion. */
+static i128
+tolerance(const Pair *pair)
+{
+	if (pair->math.den == 1)
+		return 0;
+	return (2 * (i128) pair->math.period) / pair->math.unit + 2;
+}
+
+/* Starts over with a policy and a full bucket. */
+static int
+start(Pair *pair, int64_t tokens, int64_t period, int64_t burst, int64_t now)
+{
+	memset(pair, 0, sizeof(*pair));
+	if (tc_rate_setup(&pair->math, tokens, period, burst) != TC_RATE_OK)
+		return 0;
+	pair->state.base = now;
+	pair->origin = now;
+	pair->latest = now;
+	return 1;
+}
+
+/* The code under test, or its faulty variant: a full bucket was full at floor, not ceiling. */
+static int
+admit(const Pair *pair, int64_t now, int64_t cost, int64_t *next)
+{
+	i128 product = (i128) (now - pair->state.base) * pair->math.num;
+
+	if (!tc_rate_admit(&pair->math, pair->state, now, cost, next))
+		return 0;
+	if (pair->floor_only && now > pair->state.base && product % pair->math.den != 0 &&
+		tc_rate_is_full(&pair->math, pair->state, now))
+		*next -= 1;
+	return 1;
+}
+
+/* On a refusal: the announced instant is the first that admits. */
+static void
+check_retry(const Pair *pair, int64_t now, int64_t cost)
+{
+	TcRateView view;
+	int64_t next;
+
+	tc_rate_view(&pair->math, pair->state, now, cost, &view);
+	if (cost > pair->math.burst)
+	{
+		CHECK(view.retry_after == TC_RATE_NEVER);
+		return;
+	}
+	CHECK(view.retry_after > 0);
+	CHECK(view.remaining < cost);
+	if (view.retry_after >= TC_RATE_FAR || now > INT64_MAX - view.retry_after ||
+		tc_rate_needs_rebase(&pair->math, pair->state, now + view.retry_after))
+		return;
+	CHECK(tc_rate_admit(&pair->math, pair->state, now + view.retry_after, cost, &next));
+	CHECK(!tc_rate_admit(&pair->math, pair->state, now + view.retry_after - 1, cost, &next));
+}
+
+/* remaining tokens can be had at once, one more cannot (or within two sub-tokens). */
+static void
+check_remaining(const Pair *pair, int64_t now)
+{
+	TcRateView view;
+	int64_t next;
+
+	tc_rate_view(&pair->math, pair->state, now, 1, &view);
+	CHECK(view.remaining >= 0 && view.remaining <= pair->math.burst);
+	CHECK(view.reset_after >= 0);
+	if (view.remaining > 0)
+		CHECK(tc_rate_admit(&pair->math, pair->state, now, view.remaining, &next));
+	if (view.remaining < pair->math.burst)
+		CHECK(!tc_rate_admit(&pair->math, pair->state, now, view.remaining + 1, &next) ||
+			  tc_rate_is_full(&pair->math, pair->state, now));
+	CHECK((view.retry_after == 0) == (view.remaining > 0));
+	CHECK((view.reset_after == 0) == tc_rate_is_full(&pair->math, pair->state, now));
+}
+
+/* One request at one instant. */
+static void
+step(Pair *pair, int64_t now, int64_t cost)
+{
+	int64_t next = 0;
+	i128 excess;
+	i128 t;
+
+	if (tc_rate_needs_rebase(&pair->math, pair->state, now))
+		tc_rate_rebase(&pair->math, &pair->state, now);
+	if (now > pair->latest)
+		pair->latest = now;
+	excess = oracle_excess(pair, now, cost);
+	if (!admit(pair, now, cost, &next))
+	{
+		refused++;
+		CHECK(cost > pair->math.burst || excess > -tolerance(pair));
+		check_retry(pair, now, cost);
+		return;
+	}
+	admitted++;
+	CHECK(excess <= 0);
+	CHECK(next > pair->state.s && next < INT64_C(1) << 62);
+	pair->state.s = next;
+	t = oracle_time(pair, now);
+	pair->x = (pair->x > t ? pair->x : t) + (i128) cost * pair->math.period;
+	pair->spent += cost;
+	t = (i128) (pair->latest - pair->origin) * pair->math.tokens;
+	CHECK(pair->spent * pair->math.period <= (i128) pair->math.burst * pair->math.period + t);
+}
+
+/* Changes the policy: nothing is minted, and no more than two old and two new sub-tokens lost. */
+static void
+change(Pair *pair, int64_t tokens, int64_t period, int64_t burst)
+{
+	TcRateMath from = pair->math;
+	int64_t at = pair->latest > pair->state.base ? pair->latest : pair->state.base;
+	i128 lacks = pair->x - oracle_time(pair, at);
+	long double exact = 0;
+	long double got;
+
+	if (lacks > 0)
+		exact = (long double) lacks / (long double) ((i128) from.burst * from.period);
+	if (tc_rate_setup(&pair->math, tokens, period, burst) != TC_RATE_OK)
+	{
+		pair->math = from;
+		return;
+	}
+	tc_rate_convert(&from, &pair->math, TC_RATE_PROPORTIONAL, pair->latest, &pair->state);
+	CHECK(pair->state.base == at);
+	CHECK(pair->state.s >= 0);
+	got = (long double) pair->state.s / (long double) pair->math.capacity;
+	CHECK(got >= exact - 1e-17L);
+	CHECK(got <= exact + 3.0L / from.capacity + 2.0L / pair->math.capacity + 1e-17L);
+	pair->origin = at;
+	pair->x = (i128) pair->state.s * pair->math.period / pair->math.unit;
+	pair->spent = 0;
+}
+
+/* The next instant: the same, a bit on, just when something happens, far on, or back. */
+static int64_t
+next_instant(const Pair *pair, int64_t now, int64_t cost)
+{
+	TcRateView view;
+
+	switch (next_random() % 8)
+	{
+		case 0:
+			return now;
+		case 1:
+			return now + pick(1, 1000);
+		case 2:
+		case 3:
+		case 4:
+			tc_rate_view(&pair->math, pair->state, now, cost, &view);
+			if (view.retry_after > 0 && view.retry_after < YEAR)
+				return now + view.retry_after - (int64_t) (next_random() % 2);
+			return now + pick(1, NS_PER_S);
+		case 5:
+			return now - pick(0, NS_PER_S);
+		case 6:
+			return now + pick(0, pair->math.period);
+		default:
+			return next_random() % 64 == 0 ? now + pick(0, 100 * YEAR / 366) : now + pick(0, DAY);
+	}
+}
+
+/* A policy of the wide range that must work. */
+static int
+random_policy(int64_t *tokens, int64_t *period, int64_t *burst)
+{
+	static const int64_t rates[][3] = {
+		{1, 30 * DAY, 1},
+		{1, YEAR, 1000000},
+		{100, 60 * NS_PER_S, 100},
+		{100, 30 * DAY, 100},
+		{300000000, NS_PER_S, 300000000},
+		{300000007, NS_PER_S, 1},
+		{999983, 30 * DAY, 999983},
+		{7, 1000, 3},
+		{INT64_C(1000000007), 3600 * NS_PER_S + 7, INT64_C(1) << 40},
+		{1, YEAR - 1, (INT64_C(1) << 59) - 1},
+		{3, YEAR - 1, INT64_C(1) << 57},
+	};
+	uint64_t which = next_random() % (2 * sizeof(rates) / sizeof(rates[0]));
+
+	if (which < sizeof(rates) / sizeof(rates[0]))
+	{
+		*tokens = rates[which][0];
+		*period = rates[which][1];
+		*burst = rates[which][2];
+		return 1;
+	}
+	*tokens = pick(1, INT64_C(1) << 50);
+	*period = pick(1, YEAR);
+	*burst = pick(1, (INT64_C(1) << 59) - 1);
+	return 1;
+}
+
+/* Random histories; returns the number of steps. */
+static long
+run_random(long steps, int floor_only)
+{
+	Pair pair;
+	long done = 0;
+
+	while (done < steps)
+	{
+		int64_t tokens, period, burst;
+		int64_t now = pick(0, INT64_C(1) << 58);
+		int i;
+
+		random_policy(&tokens, &period, &burst);
+		if (!start(&pair, tokens, period, burst, now))
+			continue;
+		pair.floor_only = floor_only;
+		for (i = 0; i < 500; i++, done++)
+		{
+			int64_t cost = pick(1, pair.math.burst + 1);
+
+			if (next_random() % 3 == 0)
+				cost = pick(1, pair.math.burst < 100 ? pair.math.burst : 100);
+			now = next_instant(&pair, now, cost);
+			if (now < 0 || now > INT64_C(1) << 61)
+				break;
+			step(&pair, now, cost);
+			if (next_random() % 16 == 0)
+				check_remaining(&pair, now > pair.state.base ? now : pair.state.base);
+			if (next_random() % 32 == 0)
+				tc_rate_rebase(&pair.math, &pair.state, pair.latest);
+			if (!floor_only && next_random() % 64 == 0)
+			{
+				random_policy(&tokens, &period, &burst);
+				change(&pair, tokens, period, burst);
+			}
+		}
+	}
+	return done;
+}
+
+/* A frozen clock admits exactly the burst, also for a bucket that has been in use before. */
+static void
+check_burst(void)
+{
+	Pair pair;
+	int64_t now = 12345;
+	int64_t next;
+	int round, i;
+
+	CHECK(start(&pair, 100, 30 * DAY, 100, now));
+	for (round = 0; round < 3; round++)
+	{
+		for (i = 0; i < 150; i++)
+		{
+			int ok = tc_rate_admit(&pair.math, pair.state, now, 1, &next);
+
+			CHECK(ok == (i < 100));
+			if (ok)
+				pair.state.s = next;
+		}
+		now += 30 * DAY + 77;
+	}
+}
+
+/* Policies that are refused, and requests that never are admitted. */
+static void
+check_limits(void)
+{
+	TcRateMath math;
+	TcRateState state = {0, 0};
+	TcRateView view;
+	int64_t next;
+
+	CHECK(tc_rate_setup(&math, 0, 1, 1) == TC_RATE_BAD_TOKENS);
+	CHECK(tc_rate_setup(&math, INT64_MIN, 1, 1) == TC_RATE_BAD_TOKENS);
+	CHECK(tc_rate_setup(&math, 1, 0, 1) == TC_RATE_BAD_PERIOD);
+	CHECK(tc_rate_setup(&math, 1, -1, 1) == TC_RATE_BAD_PERIOD);
+	CHECK(tc_rate_setup(&math, 1, TC_RATE_MAX_PERIOD + 1, 1) == TC_RATE_BAD_PERIOD);
+	CHECK(tc_rate_setup(&math, 1, INT64_MAX, 1) == TC_RATE_BAD_PERIOD);
+	CHECK(tc_rate_setup(&math, 1, 1, 0) == TC_RATE_BAD_BURST);
+	CHECK(tc_rate_setup(&math, 1, 1, INT64_C(1) << 59) == TC_RATE_BAD_BURST);
+	CHECK(tc_rate_setup(&math, 1, 1, INT64_MAX) == TC_RATE_BAD_BURST);
+	CHECK(tc_rate_setup(&math, INT64_MAX, 1, 1) == TC_RATE_TOO_FAST);
+	CHECK(tc_rate_setup(&math, 1, 1, 1) == TC_RATE_OK);
+	CHECK(tc_rate_setup(&math, 1, TC_RATE_MAX_PERIOD, (INT64_C(1) << 59) - 1) == TC_RATE_OK);
+	tc_rate_view(&math, state, 0, INT64_C(1) << 58, &view);
+	CHECK(view.retry_after == 0);
+
+	CHECK(tc_rate_setup(&math, 100, 60 * NS_PER_S, 100) == TC_RATE_OK);
+	CHECK(!tc_rate_admit(&math, state, 0, 0, &next));
+	CHECK(!tc_rate_admit(&math, state, 0, -1, &next));
+	CHECK(!tc_rate_admit(&math, state, 0, INT64_MIN, &next));
+	CHECK(!tc_rate_admit(&math, state, 0, 101, &next));
+	CHECK(!tc_rate_admit(&math, state, 0, INT64_MAX, &next));
+	CHECK(tc_rate_admit(&math, state, 0, 100, &next));
+	state.s = next;
+	tc_rate_view(&math, state, 0, 1, &view);
+	CHECK(view.remaining == 0);
+	CHECK(view.retry_after == 600000000);
+	CHECK(view.reset_after == 60 * NS_PER_S);
+	tc_rate_view(&math, state, 0, 101, &view);
+	CHECK(view.retry_after == TC_RATE_NEVER);
+}
+
+/* Waiting: spent in advance, in the order of asking, never beyond max_wait. */
+static void
+check_reserve(void)
+{
+	TcRateMath math;
+	TcRateState state = {0, 0};
+	int64_t next, delay;
+	int i;
+
+	CHECK(tc_rate_setup(&math, 10, NS_PER_S, 1) == TC_RATE_OK);
+	for (i = 0; i <= 10; i++)
+	{
+		CHECK(tc_rate_reserve(&math, state, 0, 1, NS_PER_S, &next, &delay));
+		CHECK(delay == i * NS_PER_S / 10);
+		state.s = next;
+	}
+	CHECK(!tc_rate_reserve(&math, state, 0, 1, NS_PER_S, &next, &delay));
+	CHECK(!tc_rate_reserve(&math, state, 0, 2, INT64_MAX, &next, &delay));
+	state.s = (INT64_C(1) << 62) - 1;
+	CHECK(!tc_rate_reserve(&math, state, 0, 1, INT64_MAX, &next, &delay));
+}
+
+/* Two versions alternating at one instant admit no more than the larger burst. */
+static void
+check_alternating(void)
+{
+	TcRateMath policy[2];
+	TcRateState state = {0, 0};
+	int64_t next;
+	int count = 0;
+	int i;
+
+	CHECK(tc_rate_setup(&policy[0], 100, 60 * NS_PER_S, 100) == TC_RATE_OK);
+	CHECK(tc_rate_setup(&policy[1], 10, 60 * NS_PER_S, 10) == TC_RATE_OK);
+	for (i = 0; i < 100000; i++)
+	{
+		if (tc_rate_admit(&policy[i % 2], state, 0, 1, &next))
+		{
+			state.s = next;
+			count++;
+		}
+		tc_rate_convert(&policy[i % 2], &policy[(i + 1) % 2], TC_RATE_PROPORTIONAL, 0, &state);
+	}
+	CHECK(count <= 100);
+	tc_rate_convert(&policy[0], &policy[1], TC_RATE_RESET, 0, &state);
+	CHECK(state.s == 0);
+}
+
+/* The faulty variant must be caught. */
+static void
+check_floor_variant(void)
+{
+	long before = failures;
+	long caught;
+
+	quiet = 1;
+	run_random(200000, 1);
+	quiet = 0;
+	caught = failures - before;
+	failures = before;
+	CHECK(caught > 0);
+	printf("rate_core: the variant without rounding up was caught %ld times\n", caught);
+}
+
+int
+main(int argc, char **argv)
+{
+	long steps = argc > 1 ? atol(argv[1]) : 1500000;
+
+	check_limits();
+	check_burst();
+	check_reserve();
+	check_alternating();
+	steps = run_random(steps, 0);
+	CHECK(admitted > steps / 10 && refused > steps / 10);
+	check_floor_variant();
+	printf("rate_core: %ld steps, %ld admitted, %ld refused, %ld checks, %ld failures\n", steps,
+		   admitted, refused, checks, failures);
+	return failures == 0 ? 0 : 1;
+}
