@@ -362,6 +362,8 @@ BEGIN
         PERFORM tenantcall.create_triggers();
     END IF;
     PERFORM tenantcall.create_partitions();
+    PERFORM tenantcall.grant_tables(k.role) FROM tenantcall.role_kinds AS k
+        WHERE k.role IN (SELECT r.rolname FROM pg_roles AS r);
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_tables(name) IS 'creates the tables of the tenants in a schema of their own; superuser; idempotent';
