@@ -113,7 +113,7 @@ test_limits(void)
 {
 	TcLifecycle lifecycle = {0};
 	TcState state = {.len = 0};
-	char name[8];
+	char name[16];
 
 	CHECK(!tc_lifecycle_add_state(&lifecycle, &state));
 	memset(state.name, 'x', TC_STATE_LEN);
