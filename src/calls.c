@@ -32,8 +32,9 @@ int tc_calls_max_body = 4096;
 int tc_calls_function_lease = 120;
 
 static TcStatement lock_call = {
-	.sql = "SELECT call_id, created_at, status, events_seen, branch_id, disconnection_reason "
-		   "FROM @.calls WHERE company_id = $1 AND provider = 'retell' AND provider_call_id = $2 FOR UPDATE",
+	.sql =
+		"SELECT call_id, created_at, status, events_seen, branch_id, disconnection_reason "
+		"FROM @.calls WHERE company_id = $1 AND provider = 'retell' AND provider_call_id = $2 FOR UPDATE",
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
 };

@@ -87,7 +87,7 @@ tc_delivery_parse(TcDelivery *delivery, TcRetellParser parser)
 	else if (!tc_guard(run_parser, &job, &fault))
 	{
 		delivery->unusable =
-			fault.sqlerrcode == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE ? "invalid_utf8"
+			fault.sqlerrcode == ERRCODE_CHARACTER_NOT_IN_REPERTOIRE	  ? "invalid_utf8"
 			: fault.sqlerrcode == ERRCODE_INVALID_TEXT_REPRESENTATION ? "invalid_json"
 																	  : "invalid_value";
 		delivery->detail = fault.message;

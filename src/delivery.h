@@ -38,10 +38,10 @@ typedef struct TcPlacement
 	bool found;
 	TcPlace place;
 	bool suspended;
-	const char *source;	  /* binding, to_number, from_number, agent */
-	const char *reason;	  /* why it was not found, or what is in conflict */
-	bool conflict;		  /* names a tenant other than the one it is bound to */
-	const char *number;	  /* the number that it was resolved by, canonical */
+	const char *source; /* binding, to_number, from_number, agent */
+	const char *reason; /* why it was not found, or what is in conflict */
+	bool conflict;		/* names a tenant other than the one it is bound to */
+	const char *number; /* the number that it was resolved by, canonical */
 } TcPlacement;
 
 /* Fills the delivery from SQL arguments: body, signature, and the time of receipt. */

@@ -42,9 +42,10 @@ static TcStatement find_claim = {
 	.types = {INT8OID, TEXTOID},
 };
 static TcStatement insert_claim = {
-	.sql = "INSERT INTO @.function_calls (company_id, idempotency_key, call_id, name, args, "
-		   "lease_until) VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6)) "
-		   "ON CONFLICT (company_id, idempotency_key) DO NOTHING",
+	.sql =
+		"INSERT INTO @.function_calls (company_id, idempotency_key, call_id, name, args, "
+		"lease_until) VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6)) "
+		"ON CONFLICT (company_id, idempotency_key) DO NOTHING",
 	.nparams = 6,
 	.types = {INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, FLOAT8OID},
 };
@@ -327,9 +328,9 @@ tc_finish_function_call(PG_FUNCTION_ARGS)
 
 	(void) tc_telephony_required();
 	if (!tc_directory_fill(&tenant))
-		ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN), errmsg("company " INT64_FORMAT
-															" does not exist",
-															(int64) tenant.company_id)));
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_UNKNOWN),
+				 errmsg("company " INT64_FORMAT " does not exist", (int64) tenant.company_id)));
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	tc_param_int8(&params, tenant.company_id);
 	tc_param_text(&params, key);

@@ -37,8 +37,7 @@ static TcStatement build_answer = {
 static Datum
 reject_answer(void)
 {
-	return DirectFunctionCall1(jsonb_in,
-							   CStringGetDatum("{\"call_inbound\": {\"reject\": true}}"));
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum("{\"call_inbound\": {\"reject\": true}}"));
 }
 
 /* The answer that takes the call, and the decision in the company's books. */

@@ -132,8 +132,8 @@ list_bodies(const char *number, uint64 *count)
 	{
 		bool isnull;
 
-		ids[i] = DatumGetInt64(
-			SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		ids[i] =
+			DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 	}
 	tc_act_end(&act);
 	return ids;
