@@ -1,10 +1,9 @@
 """The five scenarios that the product is for, each as roles that own nothing."""
-import json
 import time
 
 import psycopg
 import pytest
-from retell import Call
+from retell import Call, inbound, sign
 from world import in_parallel, interleave
 
 OWN_CALLS = "SELECT provider_call_id, branch_id, status FROM telephony.calls ORDER BY 1"
@@ -99,7 +98,7 @@ def test_two_branches_of_one_company(world):
 
     for branch, number in clinic.numbers.items():
         call = Call(f"call_{branch}", to=number)
-        ring = gateway.ring(_ring(number))
+        ring = gateway.ring(inbound(number))
         assert (ring["outcome"], ring["answer"]["call_inbound"]["dynamic_variables"]["branch_name"]) == \
             ("accepted", branch)
         assert gateway.event(call.started())["branch_id"] == clinic.branches[branch]
@@ -124,12 +123,6 @@ def test_two_branches_of_one_company(world):
     with pytest.raises(psycopg.Error) as refused:
         world.signer.execute("SELECT tenantcall.enter(%s, %s)", [clinic.id, other.branches["Ost"]])
     assert refused.value.sqlstate == "PT404"
-
-
-def _ring(number):
-    """The inbound webhook's body."""
-    from retell import inbound
-    return inbound(number)
 
 
 def test_parallel_calls_of_one_company(world):
@@ -205,10 +198,8 @@ def test_parallel_calls_of_different_companies(world):
                 assert_hidden(world, company, other)
 
     # one batch with the events of all companies, in one statement, leaves no tenant behind
-    late = [(json.loads(Call(f"late_{c.id}", to=c.numbers["Main"]).started())) for c in companies]
+    bodies = [Call(f"late_{c.id}", to=c.numbers["Main"]).started() for c in companies]
     gateway = world.gateway()
-    from retell import encode, sign
-    bodies = [encode(message) for message in late]
     with gateway.connection.transaction():
         rows = gateway.connection.execute(
             "SELECT i.outcome, i.company_id FROM unnest(%s::bytea[], %s::text[]) AS m (body, sig), "
