@@ -18,8 +18,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
@@ -34,7 +34,7 @@
 
 #include "confine.h"
 #include "confine_core.h"
-#include "scope.h"
+#include "inval.h"
 #include "telephony.h"
 
 #define MAX_ROLES 16 /* roles whose confinement is remembered */
@@ -109,12 +109,11 @@ visit_kind(HeapTuple tuple, TupleDesc desc, void *arg)
 static bool
 decide(Oid role)
 {
-	Oid schema = get_namespace_oid("tenantcall", true);
 	KindSearch search = {.role = role};
 
-	if (superuser_arg(role) || !OidIsValid(schema))
+	if (superuser_arg(role))
 		return false;
-	role_kinds_relid = get_relname_relid("role_kinds", schema);
+	role_kinds_relid = tc_own_relation("role_kinds");
 	if (!OidIsValid(role_kinds_relid))
 		return false;
 	tc_read_rows(role_kinds_relid, NULL, 0, visit_kind, &search);
@@ -204,13 +203,11 @@ static bool
 shadows(const RangeVar *relation)
 {
 	NameSearch search = {.name = relation->relname};
-	Oid registry;
 
 	if (relation->relpersistence != RELPERSISTENCE_TEMP &&
 		(relation->schemaname == NULL || strncmp(relation->schemaname, "pg_temp", 7) != 0))
 		return false;
-	registry = get_relname_relid("scope_registry", get_namespace_oid("tenantcall", false));
-	tc_read_rows(registry, NULL, 0, visit_scoped, &search);
+	tc_read_rows(tc_own_relation("scope_registry"), NULL, 0, visit_scoped, &search);
 	return search.found;
 }
 
