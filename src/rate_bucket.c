@@ -239,6 +239,7 @@ tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject, const TcRate
 	}
 	make_key(&key, limit, subject);
 	hash = hash_key(&key);
+	tc_rate_prefetch(hash);
 	lock = tc_rate_lock(hash);
 	now = tc_rate_now();
 

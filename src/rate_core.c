@@ -138,8 +138,6 @@ tc_rate_setup(TcRateMath *math, int64_t tokens, int64_t period, int64_t burst)
 	if (per_hour >= (tc_u128) TWO_60)
 		return TC_RATE_TOO_FAST;
 
-	math->tokens = tokens;
-	math->period = period;
 	math->burst = burst;
 	math->unit = choose_unit(tokens, period, burst, (int64_t) per_hour);
 	if (math->unit == 0)

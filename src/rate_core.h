@@ -31,8 +31,6 @@ typedef enum TcRateError
 
 typedef struct TcRateMath
 {
-	int64_t tokens;
-	int64_t period;
 	int64_t burst;
 	int64_t unit;	  /* sub-tokens per token */
 	int64_t num, den; /* num/den sub-tokens are refilled per nanosecond, in lowest terms */

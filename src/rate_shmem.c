@@ -85,7 +85,8 @@ table_size(void)
 {
 	Size size = MAXALIGN(sizeof(RateShared));
 
-	size = add_size(size, MAXALIGN(mul_size(chain_count(), sizeof(uint32))));
+	size = add_size(size, mul_size(chain_count(), sizeof(uint32)));
+	size = add_size(size, PG_CACHE_LINE_SIZE);
 	return add_size(size, mul_size(max_buckets, sizeof(TcRateEntry)));
 }
 
@@ -129,7 +130,7 @@ rate_shmem_startup(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	shared = ShmemInitStruct("tenantcall rate buckets", table_size(), &found);
 	heads = (uint32 *) ((char *) shared + MAXALIGN(sizeof(RateShared)));
-	entries = (TcRateEntry *) ((char *) heads + MAXALIGN(sizeof(uint32) * chain_count()));
+	entries = (TcRateEntry *) CACHELINEALIGN(heads + chain_count());
 	locks = GetNamedLWLockTranche(TRANCHE);
 	if (!found)
 		initialize_table();
@@ -166,6 +167,22 @@ static inline TcRateEntry *
 entry_of(uint32 number)
 {
 	return &entries[number - 1];
+}
+
+/*
+ * Has the processor fetch the chain's head and first entry.  No lock: what is read may be old, and
+ * is used for nothing else.
+ */
+void
+tc_rate_prefetch(uint32 hash)
+{
+	uint32 number = *(volatile uint32 *) &heads[hash & shared->mask];
+
+	if (number != NO_ENTRY)
+	{
+		__builtin_prefetch(entry_of(number));
+		__builtin_prefetch((char *) entry_of(number) + 64);
+	}
 }
 
 /* The key's entry, or NULL.  The partition must be locked. */

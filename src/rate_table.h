@@ -26,20 +26,28 @@ typedef struct TcRateKey
 
 StaticAssertDecl(sizeof(TcRateKey) == 40, "TcRateKey has padding");
 
-typedef struct TcRateEntry
+/* In cache lines of 64 bytes: what a look-up reads, what a decision adds, what a refusal adds. */
+typedef struct pg_attribute_aligned(64) TcRateEntry
 {
 	TcRateKey key;
-	uint32 next; /* in the chain, or in the free list (partition lock, or owner) */
-	bool shadow; /* like the next three: change under the exclusive lock */
-	int64 version;
-	int64 base;
-	TcRateMath math;
+	uint32 next;		/* in the chain, or in the free list (partition lock, or owner) */
+	bool shadow;		/* like base, version and math: changes under the exclusive lock */
 	pg_atomic_uint64 s; /* compare-and-swap under the shared lock */
+	int64 base;
+
+	int64 version;
+	TcRateMath math;
 	pg_atomic_uint64 allowed;
+
 	pg_atomic_uint64 denied;
 	pg_atomic_uint64 would_deny;
 	pg_atomic_uint64 last_denied_at;
-} TcRateEntry;
+}
+
+TcRateEntry;
+
+StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && offsetof(TcRateEntry, denied) == 128,
+				 "TcRateEntry is laid out otherwise than meant");
 
 /* A copy of an entry. */
 typedef struct TcRateBucket
@@ -70,6 +78,7 @@ typedef struct TcRateTableStat
 
 extern void tc_rate_shmem_init(void);
 extern LWLock *tc_rate_lock(uint32 hash);
+extern void tc_rate_prefetch(uint32 hash);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
 extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit,
 								  int64 now);
