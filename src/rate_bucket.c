@@ -81,7 +81,8 @@ refresh_entry(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 
 	if (entry->version < limit->version)
 	{
-		tc_rate_convert(&entry->math, &limit->math, limit->change, changed_at(limit, now), &state);
+		tc_rate_convert(&entry->math, &limit->math, limit->change, changed_at(limit, now), now,
+						&state);
 		entry->math = limit->math;
 		entry->shadow = limit->shadow;
 		entry->version = limit->version;

@@ -76,6 +76,6 @@ extern bool tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int6
 extern void tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now);
 /* Makes a bucket of policy `from`, which was valid until changed_at, one of policy `to`. */
 extern void tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,
-							int64_t changed_at, TcRateState *state);
+							int64_t changed_at, int64_t now, TcRateState *state);
 
 #endif /* TC_RATE_CORE_H */

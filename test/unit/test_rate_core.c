@@ -219,7 +219,8 @@ change(Pair *pair, int64_t tokens, int64_t period, int64_t burst)
 	}
 	pair->tokens = tokens;
 	pair->period = period;
-	tc_rate_convert(&from, &pair->math, TC_RATE_PROPORTIONAL, pair->latest, &pair->state);
+	tc_rate_convert(&from, &pair->math, TC_RATE_PROPORTIONAL, pair->latest, pair->latest,
+					&pair->state);
 	AGREE(pair->state.base == at);
 	AGREE(pair->state.s >= 0);
 	got = (long double) pair->state.s / (long double) pair->math.capacity;
@@ -436,11 +437,37 @@ test_alternating(void)
 			state.s = next;
 			count++;
 		}
-		tc_rate_convert(&policy[i % 2], &policy[(i + 1) % 2], TC_RATE_PROPORTIONAL, 0, &state);
+		tc_rate_convert(&policy[i % 2], &policy[(i + 1) % 2], TC_RATE_PROPORTIONAL, 0, 0, &state);
 	}
 	CHECK(count <= 100);
-	tc_rate_convert(&policy[0], &policy[1], TC_RATE_RESET, 0, &state);
+	tc_rate_convert(&policy[0], &policy[1], TC_RATE_RESET, 0, 0, &state);
 	CHECK(state.s == 0);
+}
+
+/* The time before a change counts at the old rate, the time after it at the new one. */
+static void
+test_changed_at(void)
+{
+	TcRateMath slow;
+	TcRateMath fast;
+	TcRateState empty = {0, 0};
+	TcRateState state;
+	TcRateView view;
+
+	CHECK(tc_rate_setup(&slow, 1, NS_PER_S, 100) == TC_RATE_OK);
+	CHECK(tc_rate_setup(&fast, 10, NS_PER_S, 100) == TC_RATE_OK);
+	CHECK(tc_rate_admit(&slow, empty, 0, 100, &empty.s));
+	state = empty;
+	tc_rate_convert(&slow, &fast, TC_RATE_PROPORTIONAL, 7 * NS_PER_S, 9 * NS_PER_S, &state);
+	tc_rate_view(&fast, state, 9 * NS_PER_S, 1, &view);
+	CHECK_INT(view.remaining, 7 + 20);
+
+	/* used up after the instant of the change, before its commit: no debt from that */
+	state.base = 0;
+	CHECK(tc_rate_admit(&fast, (TcRateState){0, 0}, 100 * NS_PER_S, 100, &state.s));
+	tc_rate_convert(&fast, &slow, TC_RATE_PROPORTIONAL, 50 * NS_PER_S, 101 * NS_PER_S, &state);
+	tc_rate_view(&slow, state, 101 * NS_PER_S, 1, &view);
+	CHECK_INT(view.remaining, 10);
 }
 
 /* The bucket agrees with the oracle. */
@@ -472,6 +499,7 @@ main(void)
 	RUN(test_burst);
 	RUN(test_reserve);
 	RUN(test_alternating);
+	RUN(test_changed_at);
 	RUN(test_random_histories);
 	RUN(test_faulty_variant);
 	return unit_summary();
