@@ -50,7 +50,8 @@ REVOKE ALL ON tenantcall.rate_policies FROM PUBLIC;
 
 INSERT INTO tenantcall.rate_policy_defaults VALUES
     ('function_call', NULL, 1, 100, 60000000000, 100, false, true, 'proportional', 1, '2026-01-01 00:00+00', false),
-    ('webhook', NULL, 2, 6000, 60000000000, 6000, true, true, 'proportional', 1, '2026-01-01 00:00+00', false);
+    ('webhook', NULL, 2, 6000, 60000000000, 6000, true, true, 'proportional', 1, '2026-01-01 00:00+00', false),
+    ('inbound_call', NULL, 3, 600, 60000000000, 600, true, true, 'proportional', 1, '2026-01-01 00:00+00', false);
 
 SELECT pg_catalog.pg_extension_config_dump('tenantcall.rate_policies', '');
 SELECT pg_catalog.pg_extension_config_dump('tenantcall.rate_policy_version', '');

@@ -312,19 +312,25 @@ DECLARE
     audit_name text := coalesce((SELECT format('%I.%I', n.nspname, c.relname)
                                  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                                  WHERE c.oid = $4), '');
-    differs text := format('OLD.%1$I IS DISTINCT FROM NEW.%1$I', $2);
+    differs text;
     event text;
 BEGIN
     PERFORM tenantcall.require_trackable($1);
     IF num_nulls($2, $3) > 0 THEN
         RAISE EXCEPTION 'state_column and lifecycle must not be NULL' USING ERRCODE = 'null_value_not_allowed';
     END IF;
+    IF NOT has_table_privilege((SELECT c.relowner FROM pg_class AS c WHERE c.oid = $1), $4, 'INSERT') THEN
+        RAISE EXCEPTION 'the owner of table % may not insert into %', $1, $4
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'The audit trail is written with the rights of that owner.',
+                  HINT = format('GRANT INSERT ON %s to it.', $4);
+    END IF;
     PERFORM tenantcall.lifecycle_verify($1, $2, $3, audit_name),
             tenantcall.drop_lifecycle_triggers($1);
     -- Byte by byte, whatever the column's collation takes for equal.
-    IF (SELECT a.attcollation <> 0 FROM pg_attribute AS a WHERE (a.attrelid, a.attname) = ($1, $2)) THEN
-        differs := format('OLD.%1$I COLLATE "C" IS DISTINCT FROM NEW.%1$I COLLATE "C"', $2);
-    END IF;
+    differs := format('OLD.%1$I%2$s IS DISTINCT FROM NEW.%1$I%2$s', $2,
+                      (SELECT ' COLLATE "C"' FROM pg_attribute AS a
+                       WHERE (a.attrelid, a.attname) = ($1, $2) AND a.attcollation <> 0));
     -- Only from a partitioned table can a row depart to another partition.
     FOREACH event IN ARRAY CASE WHEN (SELECT c.relkind = 'p' FROM pg_class AS c WHERE c.oid = $1)
                                 THEN ARRAY['insert', 'update', 'delete'] ELSE ARRAY['insert', 'update'] END LOOP

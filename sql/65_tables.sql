@@ -177,6 +177,7 @@ BEGIN
         summary text,
         transcript text,
         recording_url text,
+        events_seen smallint NOT NULL DEFAULT 0, -- bits of call_core.h
         created_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (company_id, call_id),
         UNIQUE (company_id, provider, provider_call_id),
@@ -361,6 +362,8 @@ BEGIN
         PERFORM tenantcall.create_triggers();
     END IF;
     PERFORM tenantcall.create_partitions();
+    PERFORM tenantcall.grant_tables(k.role) FROM tenantcall.role_kinds AS k
+        WHERE k.role IN (SELECT r.rolname FROM pg_roles AS r);
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_tables(name) IS 'creates the tables of the tenants in a schema of their own; superuser; idempotent';
@@ -379,8 +382,8 @@ BEGIN
                        'FOR EACH ROW EXECUTE FUNCTION tenantcall.invalidate_cache_trigger()', tables_schema, cached);
         EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_invalidate', tables_schema, cached);
     END LOOP;
-    --TEMP PERFORM tenantcall.track_lifecycle(format('%I.calls', tables_schema)::regclass, 'status', 'call',
---TEMP                                        format('%I.call_transitions', tables_schema)::regclass);
+    PERFORM tenantcall.track_lifecycle(format('%I.calls', tables_schema)::regclass, 'status', 'call',
+                                       format('%I.call_transitions', tables_schema)::regclass);
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_triggers() IS 'internal: triggers of create_tables()';

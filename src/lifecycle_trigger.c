@@ -34,10 +34,10 @@
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "replication/logicalworker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -122,7 +122,6 @@ prepare_tracked(Relation rel, char *const args[N_ARGS])
 {
 	Tracked *tracked = palloc0(sizeof(Tracked));
 
-	AcceptInvalidationMessages();
 	tracked->lifecycle_name = pstrdup(args[ARG_LIFECYCLE]);
 	tracked->replicating = IsLogicalWorker();
 	tracked->lifecycle = tc_lifecycle_required(tracked->lifecycle_name);
@@ -194,6 +193,14 @@ topmost(Relation rel)
 	return llast_oid(get_partition_ancestors(RelationGetRelid(rel)));
 }
 
+/* A state as an error shows it: a name that is too long for any state is cut off. */
+static StateText
+shown(StateText state)
+{
+	state.len = pg_mbcliplen(state.name, state.len, TC_STATE_LEN);
+	return state;
+}
+
 /* Raises: a row cannot be without a state. */
 static void
 refuse_null(const Tracked *tracked, Relation rel)
@@ -212,6 +219,7 @@ refuse_null(const Tracked *tracked, Relation rel)
 static void
 refuse_beginning(const Tracked *tracked, Relation rel, StateText to, bool known)
 {
+	to = shown(to);
 	ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
 					errmsg("a row of relation \"%s\" cannot begin in state \"%.*s\"",
 						   RelationGetRelationName(rel), to.len, to.name),
@@ -247,8 +255,10 @@ refuse_move(const Tracked *tracked, Relation rel, StateText from, StateText to)
 	const TcLifecycle *lifecycle = tracked->lifecycle;
 	int from_state = tc_lifecycle_find(lifecycle, from.name, from.len);
 	int to_state = tc_lifecycle_find(lifecycle, to.name, to.len);
-	StateText unknown = from_state == TC_NO_STATE ? from : to;
+	StateText unknown = shown(from_state == TC_NO_STATE ? from : to);
 
+	from = shown(from);
+	to = shown(to);
 	ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
 					errmsg("a row of relation \"%s\" cannot move from state \"%.*s\" to \"%.*s\"",
 						   RelationGetRelationName(rel), from.len, from.name, to.len, to.name),

@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "key.h"
 #include "signature.h"
 
@@ -68,7 +69,7 @@ tc_retell_signature(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("arguments of retell_signature must not be null")));
+						errmsg("arguments of retell_signature must not be NULL")));
 	body = PG_GETARG_BYTEA_PP(0);
 	secret = PG_GETARG_TEXT_PP(1);
 	if (VARSIZE_ANY_EXHDR(secret) == 0)

@@ -18,6 +18,7 @@
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 
+#include "calls.h"
 #include "compat.h"
 #include "context.h"
 #include "directory.h"
@@ -46,6 +47,7 @@ _PG_init(void)
 	tc_token_init();
 	tc_scope_init();
 	tc_lifecycle_init();
+	tc_calls_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
 

@@ -19,10 +19,13 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/json.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "args.h"
 #include "compat.h"
 #include "context.h"
+#include "directory.h"
 #include "errors.h"
 #include "key.h"
 #include "tenantcall.h"
@@ -42,16 +45,6 @@ typedef struct TokenRequest
 
 static int token_leeway = 30;			 /* seconds */
 static int token_max_ttl = SECS_PER_DAY; /* seconds */
-
-/* Completes ids from uuids and back, checks existence; false when company or branch is unknown. */
-extern bool tc_directory_fill(TcContext *context);
-
-/* Stands in until the directory is there. */
-__attribute__((weak)) bool
-tc_directory_fill(TcContext *context)
-{
-	return true;
-}
 
 /* Defines the settings. */
 void
@@ -157,25 +150,6 @@ tc_enter_token(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Refuses NULL for an argument that must be there. */
-static void
-require_argument(FunctionCallInfo fcinfo, int number, const char *name)
-{
-	if (PG_ARGISNULL(number))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("argument \"%s\" of sign_token must not be null", name)));
-}
-
-/* Refuses a number that can be no id. */
-static int64
-check_id(int64 id, const char *name)
-{
-	if (id < 1)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("argument \"%s\" of sign_token must be positive", name)));
-	return id;
-}
-
 /* When a token issued now with this lifetime expires: the next full second. */
 static pg_time_t
 expiry(TimestampTz now, Interval *ttl)
@@ -279,11 +253,12 @@ tc_sign_token(PG_FUNCTION_ARGS)
 	TokenRequest request = {.issued = unix_seconds(now)};
 
 	tc_require_ready();
-	require_argument(fcinfo, 0, "company_id");
-	require_argument(fcinfo, 2, "ttl");
-	request.company_id = check_id(PG_GETARG_INT64(0), "company_id");
-	if (!PG_ARGISNULL(1))
-		request.branch_id = check_id(PG_GETARG_INT64(1), "branch_id");
+	request.company_id = tc_arg_id(fcinfo, 0, "company_id");
+	request.branch_id = tc_arg_optional_id(fcinfo, 1, "branch_id");
+	if (PG_ARGISNULL(2))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("argument \"ttl\" must not be NULL"),
+						errhint("Say how long the token is to be valid, such as '15 minutes'.")));
 	request.expires = expiry(now, PG_GETARG_INTERVAL_P(2));
 	if (!PG_ARGISNULL(3))
 		request.role = NameStr(*PG_GETARG_NAME(3));

@@ -1,0 +1,165 @@
+-- 90_roles.sql: who may do what
+
+-- Which kinds of rights a role was given: create_tables() gives them again for its tables.
+CREATE TABLE tenantcall.role_kinds
+(
+    role name NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('app', 'gateway', 'admin')),
+    PRIMARY KEY (role, kind)
+);
+COMMENT ON TABLE tenantcall.role_kinds IS 'roles that were given rights by grant_app(), grant_gateway() and grant_admin()';
+REVOKE ALL ON tenantcall.role_kinds FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('tenantcall.role_kinds', '');
+
+-- The functions that each kind may call: one row for all overloads of a name.
+CREATE VIEW tenantcall.role_functions AS
+    SELECT kind, function
+    FROM (VALUES
+        ('app', ARRAY['enter_token', 'allow', 'take', 'take_or_fail', 'peek', 'rate_headers', 'rate_buckets',
+                      'can_transition', 'next_states']),
+        ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for',
+                          'answer_inbound_call', 'ingest_retell', 'accept_function_call',
+                          'finish_function_call', 'replay_quarantined']),
+        ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
+                        'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
+                        'release_agent', 'set_credential', 'set_webhook_key', 'drop_webhook_key',
+                        'set_rate_policy', 'drop_rate_policy', 'rate_table', 'set_lifecycle_state',
+                        'drop_lifecycle_state', 'set_transition', 'replay_quarantined'])
+    ) AS f (kind, names), unnest(names) AS function;
+COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well';
+REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;
+
+CREATE VIEW tenantcall.quarantined AS
+    SELECT quarantine_id, provider, kind, event, provider_call_id, number, agent, started_at, received_at,
+           verified_for, reason, detail, octet_length(body) AS body_bytes, deliveries, quarantined_at,
+           replayed_at, replay_outcome
+    FROM tenantcall.quarantine;
+COMMENT ON VIEW tenantcall.quarantined IS 'what is quarantined and why, without the content; for admins';
+REVOKE ALL ON tenantcall.quarantined FROM PUBLIC;
+
+-- Refuses roles that row security does not bind, or that can become one that it does not bind.
+CREATE FUNCTION tenantcall.require_bound_role(role name) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    unbound record;
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION 'argument "role" must not be NULL' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+        RAISE EXCEPTION 'role "%" does not exist', role
+            USING ERRCODE = 'undefined_object', HINT = 'Make it with CREATE ROLE.';
+    END IF;
+    SELECT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
+                           WHEN r.rolbypassrls THEN 'has BYPASSRLS'
+                           WHEN r.rolname = 'tenantcall_owner' THEN 'owns the tables of the tenants'
+                           WHEN r.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
+                                              'pg_read_server_files', 'pg_write_server_files')
+                               THEN 'reaches beyond the grants of tenantcall'
+                           ELSE 'owns ' || (SELECT min(s.rel::text) FROM tenantcall.scope_registry AS s
+                                            JOIN pg_class AS c ON c.oid = s.rel WHERE c.relowner = r.oid) END AS why
+    INTO unbound
+    FROM pg_roles AS r
+    WHERE pg_has_role(role, r.oid, 'MEMBER')
+      AND (r.rolsuper OR r.rolbypassrls
+           OR r.rolname IN ('tenantcall_owner', 'pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
+                            'pg_read_server_files', 'pg_write_server_files')
+           OR EXISTS (SELECT FROM tenantcall.scope_registry AS s JOIN pg_class AS c ON c.oid = s.rel
+                      WHERE c.relowner = r.oid))
+    ORDER BY r.rolname <> role, r.rolname
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'role "%" cannot be held to one company', role
+            USING ERRCODE = 'invalid_grant_operation',
+                  DETAIL = CASE WHEN unbound.rolname = role THEN format('It %s.', unbound.why)
+                                ELSE format('It can become role "%s", which %s.', unbound.rolname, unbound.why) END,
+                  HINT = CASE WHEN unbound.rolname <> role THEN format('REVOKE %I FROM %I, or name another role.', unbound.rolname, role)
+                              WHEN unbound.why LIKE 'owns %' THEN 'Give the tables to a role that nobody logs in as, or name another role.'
+                              ELSE format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS, or name another role.', role) END;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.require_bound_role(name) IS 'internal: refuses a role that row security does not bind';
+REVOKE ALL ON FUNCTION tenantcall.require_bound_role(name) FROM PUBLIC;
+
+-- Grants the functions of a kind.
+CREATE FUNCTION tenantcall.grant_functions(role name, kind text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    wanted record;
+    signature text;
+BEGIN
+    FOR wanted IN SELECT f.function FROM tenantcall.role_functions AS f WHERE f.kind = grant_functions.kind LOOP
+        FOR signature IN SELECT p.oid::regprocedure::text FROM pg_proc AS p
+                         WHERE p.pronamespace = 'tenantcall'::regnamespace AND p.proname = wanted.function LOOP
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', signature, role);
+        END LOOP;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.grant_functions(name, text) IS 'internal: grants the functions of a kind of role';
+REVOKE ALL ON FUNCTION tenantcall.grant_functions(name, text) FROM PUBLIC;
+
+-- Grants what every kind has on the tables of the tenants, where these exist.
+CREATE FUNCTION tenantcall.grant_tables(role name) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    tables_schema name := (SELECT i.schema_name FROM tenantcall.installation AS i);
+    rel record;
+BEGIN
+    IF tables_schema IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', tables_schema, role);
+    FOR rel IN SELECT c.relname, c.relname IN ('branches', 'services', 'branch_services', 'opening_hours', 'customers') AS writable
+               FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema))
+               AND c.relkind IN ('r', 'p') AND NOT c.relispartition LOOP
+        EXECUTE format('GRANT %s ON %I.%I TO %I', CASE WHEN rel.writable THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END,
+                       tables_schema, rel.relname, role);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.grant_tables(name) IS 'internal: grants what every kind of role has on the tables of the tenants';
+REVOKE ALL ON FUNCTION tenantcall.grant_tables(name) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.grant_kind(role name, kind text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+BEGIN
+    PERFORM tenantcall.require_bound_role(role);
+    PERFORM tenantcall.grant_functions(role, 'app');
+    PERFORM tenantcall.grant_functions(role, kind);
+    PERFORM tenantcall.grant_tables(role);
+    EXECUTE format('GRANT SELECT ON tenantcall.stat_rate_limits TO %I', role);
+    IF kind = 'admin' THEN
+        EXECUTE format('GRANT SELECT ON tenantcall.quarantined, tenantcall.scoped_tables, tenantcall.tracked_tables, '
+                       'tenantcall.lifecycles, tenantcall.lifecycle_states_in_force, '
+                       'tenantcall.lifecycle_transitions_in_force TO %I', role);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON tenantcall.disconnection_reasons TO %I', role);
+    END IF;
+    INSERT INTO tenantcall.role_kinds VALUES (grant_kind.role, grant_kind.kind) ON CONFLICT DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.grant_kind(name, text) IS 'internal: gives a role the rights of a kind, and notes it';
+REVOKE ALL ON FUNCTION tenantcall.grant_kind(name, text) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.grant_app(role name) RETURNS void
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, tenantcall, pg_temp
+    AS $$ SELECT tenantcall.grant_kind(role, 'app') $$;
+COMMENT ON FUNCTION tenantcall.grant_app(name) IS 'gives a role the rights of an application: one company at a time, by signed token; superuser';
+REVOKE ALL ON FUNCTION tenantcall.grant_app(name) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.grant_gateway(role name) RETURNS void
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, tenantcall, pg_temp
+    AS $$ SELECT tenantcall.grant_kind(role, 'gateway') $$;
+COMMENT ON FUNCTION tenantcall.grant_gateway(name) IS 'gives a role the rights of a gateway: receives the platform''s messages, enters any company, signs tokens; superuser';
+REVOKE ALL ON FUNCTION tenantcall.grant_gateway(name) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.grant_admin(role name) RETURNS void
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, tenantcall, pg_temp
+    AS $$ SELECT tenantcall.grant_kind(role, 'admin') $$;
+COMMENT ON FUNCTION tenantcall.grant_admin(name) IS 'gives a role the rights of an administrator: directory, secrets, policies; entering a company is recorded; superuser';
+REVOKE ALL ON FUNCTION tenantcall.grant_admin(name) FROM PUBLIC;

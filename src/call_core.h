@@ -1,0 +1,33 @@
+/*
+ * call_core.h
+ *		What a call's events say of its state.  Pure C.
+ */
+#ifndef TC_CALL_CORE_H
+#define TC_CALL_CORE_H
+
+#include <stdbool.h>
+
+#include "retell_core.h"
+
+/* Which events of a call have been seen; kept in calls.events_seen. */
+#define TC_SEEN_STARTED 1
+#define TC_SEEN_TRANSCRIPT 2
+#define TC_SEEN_ENDED 4
+#define TC_SEEN_ANALYZED 8
+
+/* The bit of an event; 0 for events that say nothing of the call's state. */
+extern int tc_call_seen_bit(TcRetellEvent event);
+
+/* Has something later in a call's life been seen already? */
+extern bool tc_call_is_late(int seen, TcRetellEvent event);
+
+/*
+ * The state that a call should be in when exactly these events have been seen; end_state is what
+ * the disconnection reason says, and NULL until the end was seen.  NULL: where it began.
+ */
+extern const char *tc_call_target(int seen, const char *end_state);
+
+/* The state to pass through on the way, or NULL. */
+extern const char *tc_call_via(const char *from, const char *target);
+
+#endif /* TC_CALL_CORE_H */

@@ -1,0 +1,52 @@
+/*
+ * calls.h
+ *		Merging the events of a call into its row.
+ */
+#ifndef TC_CALLS_H
+#define TC_CALLS_H
+
+#include "postgres.h"
+
+#include "delivery.h"
+
+/* Longest body that is parsed, in kB: setting tenantcall.calls_max_body. */
+extern int tc_calls_max_body;
+
+/* How long a function call may run before it can be run again, in s. */
+extern int tc_calls_function_lease;
+
+typedef enum TcMergeOutcome
+{
+	TC_MERGE_APPLIED,
+	TC_MERGE_DUPLICATE, /* this event was there already */
+	TC_MERGE_MERGED,	/* came late or out of order, and was merged */
+	TC_MERGE_CONFLICT	/* stored, but says what can no longer be */
+} TcMergeOutcome;
+
+typedef struct TcMergeResult
+{
+	TcMergeOutcome outcome;
+	const char *reason;
+	bool new_call;
+	int64 call_id;
+	int64 branch_id;
+	char *status;
+} TcMergeResult;
+
+extern void tc_calls_init(void);
+
+/*
+ * Merges an event.  The caller acts for the call's company (act.h), whose row is locked until the
+ * end of the transaction.  Raises on content that the tables refuse: call under tc_guard().
+ */
+extern void tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement,
+						   TcMergeResult *result);
+
+/* Records a decision of the company that is being acted for. */
+extern void tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement,
+							const char *outcome, const char *reason);
+
+/* The call's id in the company that is being acted for; 0: no row yet. */
+extern int64 tc_calls_find(const char *provider_call_id);
+
+#endif /* TC_CALLS_H */

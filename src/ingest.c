@@ -1,0 +1,195 @@
+/*
+ * ingest.c
+ *		Events of the voice platform, from the raw body to the call's row.
+ *
+ *		verify (delivery.c) -> place -> bind -> merge (calls.c) -> outcome
+ *		                          \-> quarantine.c: authentic, but not to be placed or applied
+ *
+ * Whatever the content, the result is an outcome and not an error, so that a batch goes on.  What
+ * changes rows runs under tc_guard(): a refusal by a constraint or trigger of the tables undoes
+ * that one event, which is then quarantined.
+ *
+ * Locks: the call's row, until the end of the transaction.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "act.h"
+#include "args.h"
+#include "calls.h"
+#include "guard.h"
+#include "ingest.h"
+#include "quarantine.h"
+#include "rate.h"
+
+PG_FUNCTION_INFO_V1(tc_ingest_retell);
+
+/* What applying an event needs and gives back. */
+typedef struct ApplyJob
+{
+	const TcDelivery *delivery;
+	TcPlacement *placement;
+	TcMergeResult merged;
+	bool bound_elsewhere;
+} ApplyJob;
+
+/* Binds the call and merges the event, acting for the company; under tc_guard(). */
+static void
+run_apply(void *arg)
+{
+	ApplyJob *job = arg;
+	TcPlacement *placement = job->placement;
+	TcContext tenant = {.company_id = placement->place.company_id,
+						.branch_id = placement->place.branch_id};
+	MemoryContext caller = CurrentMemoryContext;
+	TcAct act;
+
+	if (strcmp(placement->source, "binding") != 0 &&
+		tc_binding_make(job->delivery->message.call_id, tenant.company_id) != tenant.company_id)
+	{
+		job->bound_elsewhere = true;
+		return;
+	}
+	(void) tc_directory_fill(&tenant);
+	tc_act_begin(&act, TC_AS_OWNER, &tenant);
+	tc_calls_merge(job->delivery, placement, &job->merged);
+	job->merged.status = MemoryContextStrdup(caller, job->merged.status);
+	if (job->merged.new_call || job->merged.outcome == TC_MERGE_CONFLICT)
+		tc_calls_record(job->delivery, placement,
+						job->merged.outcome == TC_MERGE_CONFLICT ? "conflict" : "placed",
+						job->merged.reason);
+	tc_act_end(&act);
+}
+
+/* Records a conflict in the books of the company that the call is bound to. */
+static void
+record_conflict(const TcDelivery *delivery, const TcPlacement *placement)
+{
+	TcContext tenant = {.company_id = placement->place.company_id};
+	TcAct act;
+
+	(void) tc_directory_fill(&tenant);
+	tc_act_begin(&act, TC_AS_OWNER, &tenant);
+	tc_calls_record(delivery, placement, "conflict", placement->reason);
+	tc_act_end(&act);
+}
+
+/* Applies an event whose tenant is known. */
+static void
+apply(const TcDelivery *delivery, TcPlacement *placement, TcIngested *ingested)
+{
+	static const char *const outcomes[] = {[TC_MERGE_APPLIED] = "applied",
+										   [TC_MERGE_DUPLICATE] = "duplicate",
+										   [TC_MERGE_MERGED] = "merged",
+										   [TC_MERGE_CONFLICT] = "conflict"};
+	ApplyJob job = {.delivery = delivery, .placement = placement};
+	TcFault fault;
+
+	if (!tc_guard(run_apply, &job, &fault))
+	{
+		ingested->outcome = "quarantined";
+		ingested->reason = "not_applicable";
+		ingested->detail = fault.message;
+	}
+	else if (job.bound_elsewhere)
+	{
+		/* another event of the call was placed meanwhile: ask again, the binding decides now */
+		tc_delivery_place(delivery, 0, placement);
+		ingested->outcome = "conflict";
+		ingested->reason = "names_another_tenant";
+		record_conflict(delivery, placement);
+	}
+	else
+	{
+		ingested->outcome = outcomes[job.merged.outcome];
+		ingested->reason = job.merged.reason;
+		ingested->company_id = placement->place.company_id;
+		ingested->branch_id = job.merged.branch_id;
+		ingested->call_id = job.merged.call_id;
+		ingested->status = job.merged.status;
+	}
+}
+
+/* Places and merges an authentic event that was taken apart. */
+void
+tc_ingest_event(const TcDelivery *delivery, TcPlacement *placement, TimestampTz since,
+				TcIngested *ingested)
+{
+	TcTakeResult limit;
+
+	memset(ingested, 0, sizeof(*ingested));
+	memset(placement, 0, sizeof(*placement));
+	if (delivery->unusable != NULL)
+	{
+		ingested->outcome = "quarantined";
+		ingested->reason = delivery->unusable;
+		ingested->detail = delivery->detail;
+		return;
+	}
+	tc_delivery_place(delivery, since, placement);
+	tc_rate_take("webhook", placement->place.company_id, 1, &limit);
+	if (!placement->found)
+	{
+		ingested->outcome = "quarantined";
+		ingested->reason = placement->reason;
+	}
+	else if (placement->conflict && delivery->verified_for != 0)
+	{
+		ingested->outcome = "rejected";
+		ingested->reason = "key_of_another_company";
+	}
+	else if (placement->conflict)
+	{
+		record_conflict(delivery, placement);
+		ingested->outcome = "conflict";
+		ingested->reason = placement->reason;
+		ingested->company_id = placement->place.company_id;
+	}
+	else
+		apply(delivery, placement, ingested);
+}
+
+/* The row that ingest_retell() returns. */
+static Datum
+return_ingested(FunctionCallInfo fcinfo, const TcIngested *ingested)
+{
+	Datum values[6];
+	bool nulls[6] = {false};
+
+	values[0] = CStringGetTextDatum(ingested->outcome);
+	nulls[1] = ingested->reason == NULL;
+	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(ingested->reason);
+	values[2] = Int64GetDatum(ingested->company_id);
+	nulls[2] = ingested->company_id == 0;
+	values[3] = Int64GetDatum(ingested->branch_id);
+	nulls[3] = ingested->branch_id == 0;
+	values[4] = Int64GetDatum(ingested->call_id);
+	nulls[4] = ingested->call_id == 0;
+	nulls[5] = ingested->status == NULL;
+	values[5] = nulls[5] ? (Datum) 0 : CStringGetTextDatum(ingested->status);
+	return tc_return_row(fcinfo, values, nulls);
+}
+
+/* ingest_retell(body, signature, received_at) -> one row */
+Datum
+tc_ingest_retell(PG_FUNCTION_ARGS)
+{
+	TcDelivery delivery = {.kind = "event"};
+	TcPlacement placement;
+	TcIngested ingested = {0};
+
+	tc_delivery_receive(fcinfo, 2, tc_retell_parse_event, &delivery);
+	if (delivery.rejected != NULL)
+	{
+		ingested.outcome = "rejected";
+		ingested.reason = delivery.rejected;
+		return return_ingested(fcinfo, &ingested);
+	}
+	tc_ingest_event(&delivery, &placement, 0, &ingested);
+	if (strcmp(ingested.outcome, "quarantined") == 0 || strcmp(ingested.outcome, "conflict") == 0)
+		tc_quarantine(&delivery, &placement, ingested.reason, ingested.detail);
+	return return_ingested(fcinfo, &ingested);
+}
