@@ -113,15 +113,15 @@ spend(TcRateEntry *entry, const TcRateAsk *ask, int64 now, int64 *delay)
 	TcRateState state = tc_rate_state(entry);
 	int64 next;
 
-	*delay = 0;
 	for (;;)
 	{
 		bool ok;
 
+		*delay = ask->max_wait;
 		if (likely(ask->max_wait == 0))
 			ok = tc_rate_admit(&entry->math, state, now, ask->cost, &next);
 		else
-			ok = tc_rate_reserve(&entry->math, state, now, ask->cost, ask->max_wait, &next, delay);
+			ok = tc_rate_reserve(&entry->math, state, now, ask->cost, delay, &next);
 		if (!ok || ask->peek)
 			return ok;
 		if (pg_atomic_compare_exchange_u64(&entry->s, (uint64 *) &state.s, (uint64) next))

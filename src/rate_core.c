@@ -175,8 +175,9 @@ tc_rate_admit(const TcRateMath *math, TcRateState state, int64_t now, int64_t co
 /* Decides on a request that may wait: its tokens are spent in advance. */
 bool
 tc_rate_reserve(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
-				int64_t max_wait, int64_t *next, int64_t *delay)
+				int64_t *delay, int64_t *next)
 {
+	int64_t max_wait = *delay;
 	TcRateView view;
 
 	*delay = 0;

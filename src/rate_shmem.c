@@ -33,6 +33,7 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
+#include "rate_stat.h"
 #include "rate_table.h"
 
 #define N_PARTITIONS 128

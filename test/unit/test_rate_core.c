@@ -396,26 +396,32 @@ test_limits(void)
 	CHECK(view.retry_after == TC_RATE_NEVER);
 }
 
-/* Waiting: spent in advance, in the order of asking, never beyond max_wait. */
+/* Waiting: spent in advance, in the order of asking, never beyond what it may take. */
 static void
 test_reserve(void)
 {
 	TcRateMath math;
 	TcRateState state = {0, 0};
-	int64_t next, delay;
+	int64_t next;
+	int64_t delay;
 	int i;
 
 	CHECK(tc_rate_setup(&math, 10, NS_PER_S, 1) == TC_RATE_OK);
 	for (i = 0; i <= 10; i++)
 	{
-		CHECK(tc_rate_reserve(&math, state, 0, 1, NS_PER_S, &next, &delay));
-		CHECK(delay == i * NS_PER_S / 10);
+		delay = NS_PER_S;
+		CHECK(tc_rate_reserve(&math, state, 0, 1, &delay, &next));
+		CHECK_INT(delay, i * NS_PER_S / 10);
 		state.s = next;
 	}
-	CHECK(!tc_rate_reserve(&math, state, 0, 1, NS_PER_S, &next, &delay));
-	CHECK(!tc_rate_reserve(&math, state, 0, 2, INT64_MAX, &next, &delay));
+	delay = NS_PER_S;
+	CHECK(!tc_rate_reserve(&math, state, 0, 1, &delay, &next));
+	CHECK_INT(delay, 0);
+	delay = INT64_MAX;
+	CHECK(!tc_rate_reserve(&math, state, 0, 2, &delay, &next));
 	state.s = (INT64_C(1) << 62) - 1;
-	CHECK(!tc_rate_reserve(&math, state, 0, 1, INT64_MAX, &next, &delay));
+	delay = INT64_MAX;
+	CHECK(!tc_rate_reserve(&math, state, 0, 1, &delay, &next));
 }
 
 /* Two versions alternating at one instant admit no more than the larger burst. */
