@@ -28,9 +28,10 @@ PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 # Parameters may stay unused, since callbacks and fmgr functions have fixed signatures.
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -Isrc \
 	-DTENANTCALL_VERSION='"$(EXTVERSION)"'
-# The server's own flags may be gcc's, which clang does not know.
+# The server's own flags and attributes may be gcc's, which clang does not know.
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter \
-	$(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument -Wno-unknown-warning-option)
+	$(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument \
+	-Wno-ignored-attributes -Wno-unknown-warning-option)
 
 # make installcheck, against a running server that preloads tenantcall; make test needs none.
 REGRESS = setup $(filter-out setup,$(sort $(basename $(notdir $(wildcard test/sql/*.sql)))))
