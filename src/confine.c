@@ -35,7 +35,7 @@
 
 #include "confine.h"
 #include "confine_core.h"
-#include "scope.h"
+#include "inval.h"
 #include "telephony.h"
 
 #define MAX_ROLES 16 /* roles whose confinement is remembered */
@@ -110,12 +110,11 @@ visit_kind(HeapTuple tuple, TupleDesc desc, void *arg)
 static bool
 decide(Oid role)
 {
-	Oid schema = get_namespace_oid("tenantcall", true);
 	KindSearch search = {.role = role};
 
-	if (superuser_arg(role) || !OidIsValid(schema))
+	if (superuser_arg(role))
 		return false;
-	role_kinds_relid = get_relname_relid("role_kinds", schema);
+	role_kinds_relid = tc_own_relation("role_kinds");
 	if (!OidIsValid(role_kinds_relid))
 		return false;
 	tc_read_rows(role_kinds_relid, NULL, 0, visit_kind, &search);
@@ -200,22 +199,38 @@ visit_scoped(HeapTuple tuple, TupleDesc desc, void *arg)
 	return !search->found;
 }
 
-/* Would a temporary relation of that name hide a scoped table? */
+/* Is a scoped table named so? */
 static bool
-shadows(const RangeVar *relation)
+names_scoped(const char *name)
 {
-	NameSearch search = {.name = relation->relname};
-	Oid registry;
+	NameSearch search = {.name = name};
 
-	if (relation->relpersistence != RELPERSISTENCE_TEMP &&
-		(relation->schemaname == NULL || strncmp(relation->schemaname, "pg_temp", 7) != 0))
-		return false;
-	registry = get_relname_relid("scope_registry", get_namespace_oid("tenantcall", false));
-	tc_read_rows(registry, NULL, 0, visit_scoped, &search);
+	tc_read_rows(tc_own_relation("scope_registry"), NULL, 0, visit_scoped, &search);
 	return search.found;
 }
 
-/* The relation that a statement creates, or NULL. */
+/* Would the new relation be temporary, and hide a scoped table? */
+static bool
+creation_shadows(const RangeVar *relation)
+{
+	if (relation->relpersistence != RELPERSISTENCE_TEMP &&
+		(relation->schemaname == NULL || strncmp(relation->schemaname, "pg_temp", 7) != 0))
+		return false;
+	return names_scoped(relation->relname);
+}
+
+/* Would the new name of a temporary relation hide a scoped table? */
+static bool
+rename_shadows(const RenameStmt *rename)
+{
+	Oid relid =
+		rename->relation == NULL ? InvalidOid : RangeVarGetRelid(rename->relation, NoLock, true);
+
+	return OidIsValid(relid) && isTempNamespace(get_rel_namespace(relid)) &&
+		   names_scoped(rename->newname);
+}
+
+/* The relation that a statement creates. */
 static const RangeVar *
 created_relation(const Node *statement)
 {
@@ -227,19 +242,23 @@ created_relation(const Node *statement)
 			return ((const CreateTableAsStmt *) statement)->into->rel;
 		case T_ViewStmt:
 			return ((const ViewStmt *) statement)->view;
-		case T_CreateSeqStmt:
-			return ((const CreateSeqStmt *) statement)->sequence;
 		default:
-			return NULL;
+			return castNode(CreateSeqStmt, statement)->sequence;
 	}
+}
+
+/* Refuses a relation that would hide a scoped table. */
+static void
+refuse_shadow(void)
+{
+	refuse("temporary relations named like a scoped table",
+		   "They would hide the table from whatever looks it up by name.");
 }
 
 /* Refuses statements that row security does not cover. */
 static void
 check_statement(const Node *statement)
 {
-	const RangeVar *created;
-
 	switch (nodeTag(statement))
 	{
 		case T_ExplainStmt:
@@ -266,10 +285,12 @@ check_statement(const Node *statement)
 		case T_CreateTableAsStmt:
 		case T_ViewStmt:
 		case T_CreateSeqStmt:
-			created = created_relation(statement);
-			if (created != NULL && shadows(created))
-				refuse("temporary relations named like a scoped table",
-					   "They would hide the table from whatever looks it up by name.");
+			if (creation_shadows(created_relation(statement)))
+				refuse_shadow();
+			break;
+		case T_RenameStmt:
+			if (rename_shadows((const RenameStmt *) statement))
+				refuse_shadow();
 			break;
 		default:
 			break;
@@ -293,6 +314,7 @@ concerns_us(const Node *statement)
 		case T_CreateTableAsStmt:
 		case T_ViewStmt:
 		case T_CreateSeqStmt:
+		case T_RenameStmt:
 			return true;
 		default:
 			return false;
