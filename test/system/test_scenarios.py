@@ -214,6 +214,20 @@ def test_parallel_calls_of_different_companies(world):
             "SELECT count(*) FROM telephony.calls").fetchone() == (0,)
 
 
+def test_one_call_has_one_company_under_a_race(world):
+    """Two numbers of two companies in events of one call, at the same moment: one of them has it."""
+    pair = [world.company(f"Racer {n}", Main=f"+493051000{n}") for n in range(2)]
+    gateways = [world.gateway() for _ in pair]
+    for number in range(20):
+        told = in_parallel(*[
+            lambda g=gateway, c=company: g.event(Call(f"race_{number}", to=c.numbers["Main"]).started())
+            for gateway, company in zip(gateways, pair)])
+        assert sorted(answer["outcome"] for answer in told) == ["applied", "conflict"]
+    owned = [{row[0] for row in world.see(company, OWN_CALLS)} for company in pair]
+    assert not owned[0] & owned[1]
+    assert owned[0] | owned[1] == {f"race_{number}" for number in range(20)}
+
+
 @pytest.mark.parametrize("connections", [1, 4])
 def test_rate_limit_per_tenant(world, connections):
     """A burst of one company is cut at its bucket; the other's and the unknown callers' are full."""
