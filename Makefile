@@ -39,7 +39,18 @@ REGRESS_OPTS = --inputdir=test
 ISOLATION = $(sort $(basename $(notdir $(wildcard test/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test --outputdir=. --load-extension=tenantcall
 
-EXTRA_CLEAN = $(SQL_BUILT) build results output_iso tmp_check test/unit/bin test/fuzz/bin
+# libphonenumber, wrapped in a library of its own that is loaded when a number needs it.  Where its
+# headers are missing it is left out, and such numbers are refused: with_phonenumber=yes insists.
+PHONE_LIB = tenantcall_phone.so
+PHONE_OBJS = src/phone_lib/magic.o src/phone_lib/tenantcall_phone.o
+PHONE_CXX = $(if $(findstring clang,$(CC)),$(patsubst %clang,%clang++,$(firstword $(CC))),$(CXX))
+PHONE_CXXFLAGS = -std=c++17 -O2 -g -fPIC -fvisibility=hidden -fvisibility-inlines-hidden \
+	-fstack-protector-strong -Wall -Wextra -Werror -Isrc/phone_lib \
+	-DTENANTCALL_VERSION='"$(EXTVERSION)"'
+with_phonenumber ?= $(if $(shell printf '#include <phonenumbers/phonenumberutil.h>' | \
+	$(PHONE_CXX) -M -x c++ - 2>/dev/null),yes,no)
+
+EXTRA_CLEAN = $(SQL_BUILT) $(PHONE_LIB) $(PHONE_OBJS) build results output_iso tmp_check test/unit/bin test/fuzz/bin
 
 # A compiler named on the command line reaches the builds inside of the tests.
 TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(origin CC)),$(CC))'
@@ -72,6 +83,34 @@ $(OBJS): $(TC_HEADERS) $(BUILD_STAMP) Makefile tenantcall.control
 $(OBJS:.o=.bc): $(TC_HEADERS) $(BUILD_STAMP) Makefile tenantcall.control
 endif
 
+ifneq ($(PGXS),)
+$(PHONE_OBJS): src/phone_lib/phone_lib.h $(BUILD_STAMP) Makefile tenantcall.control
+
+src/phone_lib/tenantcall_phone.o: src/phone_lib/tenantcall_phone.cc
+	$(PHONE_CXX) $(PHONE_CXXFLAGS) -c $< -o $@
+
+$(PHONE_LIB): $(PHONE_OBJS) src/phone_lib/exports.map
+	$(PHONE_CXX) -shared -o $@ $(PHONE_OBJS) -Wl,--version-script=src/phone_lib/exports.map \
+		-Wl,-z,relro -Wl,-z,now -lphonenumber
+
+.PHONY: phone-lib install-phone-lib uninstall-phone-lib
+ifeq ($(with_phonenumber),yes)
+phone-lib: $(PHONE_LIB)
+
+install-phone-lib: $(PHONE_LIB) | installdirs
+	$(INSTALL_SHLIB) $(PHONE_LIB) '$(DESTDIR)$(pkglibdir)/$(PHONE_LIB)'
+else
+phone-lib install-phone-lib:
+	@echo "tenantcall: without $(PHONE_LIB), since libphonenumber-dev (and g++) is not installed"
+endif
+all: phone-lib
+install: install-phone-lib
+
+uninstall-phone-lib:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(PHONE_LIB)'
+uninstall: uninstall-phone-lib
+endif
+
 $(SQL_BUILT): $(SQL_PARTS) tenantcall.control
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION tenantcall" to load this file. \quit'; \
 	   cat $(SQL_PARTS); } > $@
@@ -97,7 +136,7 @@ matrix:
 	@test/matrix
 
 format:
-	@clang-format -i src/*.[ch] test/unit/*.[ch]
+	@clang-format -i src/*.[ch] src/phone_lib/*.h src/phone_lib/*.c src/phone_lib/*.cc test/unit/*.[ch]
 
 lint:
 	@$(TEST_ENV) test/lint

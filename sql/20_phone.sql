@@ -138,3 +138,21 @@ CREATE CAST (tenantcall.phone AS varchar) WITH INOUT AS ASSIGNMENT;
 CREATE FUNCTION tenantcall.parse_phone(number text, region text DEFAULT NULL) RETURNS tenantcall.phone
     LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'tc_parse_phone';
 COMMENT ON FUNCTION tenantcall.parse_phone(text, text) IS 'reads a telephone number as people write it; region is the country of a number in national format';
+
+CREATE FUNCTION tenantcall.caller_number(caller text, region text DEFAULT NULL)
+    RETURNS TABLE (number tenantcall.phone, reason text)
+    LANGUAGE C STABLE PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', 'tc_caller_number';
+COMMENT ON FUNCTION tenantcall.caller_number(text, text) IS 'number of a caller, or why there is none: missing, withheld, unavailable or not_a_number';
+
+-- What the numbering plans say; STABLE for the same reason.
+CREATE FUNCTION tenantcall.phone_region(number tenantcall.phone) RETURNS text
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'tc_phone_region';
+COMMENT ON FUNCTION tenantcall.phone_region(tenantcall.phone) IS 'country of a number, such as DE; 001 for numbers of no country, NULL where none has such numbers';
+
+CREATE FUNCTION tenantcall.phone_national(number tenantcall.phone) RETURNS text
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'tc_phone_national';
+COMMENT ON FUNCTION tenantcall.phone_national(tenantcall.phone) IS 'number as people of its country write it';
+
+CREATE FUNCTION tenantcall.phone_is_valid(number tenantcall.phone) RETURNS boolean
+    LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 AS 'MODULE_PATHNAME', 'tc_phone_is_valid';
+COMMENT ON FUNCTION tenantcall.phone_is_valid(tenantcall.phone) IS 'can the number be in use, by the numbering plan of its country?';

@@ -15,8 +15,10 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
+#include "args.h"
 #include "compat.h"
 #include "phone.h"
+#include "phone_plan.h"
 
 /* how much of a wrong text an error shows, in bytes */
 #define TC_PHONE_SHOWN_LEN 64
@@ -37,7 +39,8 @@ static const char *const status_details[] = {
 	[TC_PHONE_TOO_LONG] = "A number has at most 15 digits.",
 	[TC_PHONE_TRUNK_ZERO] = "The zero in parentheses is dialled inside the country only.",
 	[TC_PHONE_EXTENSION] = "An extension or parameter follows the number.",
-	[TC_PHONE_URI] = "The text is a URI.",
+	[TC_PHONE_URI] = "The text is a URI that names no number.",
+	[TC_PHONE_CONTEXT] = "The number is local to its context.",
 };
 
 StaticAssertDecl(lengthof(status_details) == TC_PHONE_N_STATUS, "a detail for each status");
@@ -91,6 +94,7 @@ PG_FUNCTION_INFO_V1(tc_phone_out);
 PG_FUNCTION_INFO_V1(tc_phone_recv);
 PG_FUNCTION_INFO_V1(tc_phone_send);
 PG_FUNCTION_INFO_V1(tc_parse_phone);
+PG_FUNCTION_INFO_V1(tc_caller_number);
 
 /* phone_in(cstring) -> phone */
 Datum
@@ -144,59 +148,84 @@ tc_phone_send(PG_FUNCTION_ARGS)
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buf));
 }
 
-/* Refuses a region that is no ISO 3166 country code of two letters. */
-static void
-check_region(const text *region)
+/* A region argument in capitals; raises unless it is a country code of two letters. */
+static char *
+region_argument(FunctionCallInfo fcinfo, int arg)
 {
-	const char *data = VARDATA_ANY(region);
-	int len = VARSIZE_ANY_EXHDR(region);
+	char *region;
 
-	if (len != 2 || !isalpha((unsigned char) data[0]) || !isalpha((unsigned char) data[1]))
+	if (PG_ARGISNULL(arg))
+		return NULL;
+	region = text_to_cstring(PG_GETARG_TEXT_PP(arg));
+	if (strlen(region) != 2 || !isalpha((unsigned char) region[0]) ||
+		!isalpha((unsigned char) region[1]))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("invalid region: \"%s\"", shown(data, len)),
+						errmsg("invalid region: \"%s\"", shown(region, strlen(region))),
 						errhint("Use the two letters of the country, such as DE.")));
+	region[0] = (char) pg_ascii_toupper((unsigned char) region[0]);
+	region[1] = (char) pg_ascii_toupper((unsigned char) region[1]);
+	return region;
 }
 
-/*
- * Raises for a number that the plain parser cannot read.
- *
- * Numbers that need a numbering plan (national formats, extensions, sip: URIs) are for a library
- * of their own, to be loaded here and only here, so that canonical input never pays for it.
- */
+/* Raises for a number that cannot be read. */
 static void
-refuse_number(const char *number, TcPhoneStatus status, bool has_region)
+refuse_number(const char *number, const char *detail, bool needs_region)
 {
-	bool needs_plan = status == TC_PHONE_NATIONAL || status == TC_PHONE_NO_PLUS ||
-					  status == TC_PHONE_TRUNK_ZERO || status == TC_PHONE_EXTENSION ||
-					  status == TC_PHONE_URI;
-	bool needs_region = status == TC_PHONE_NATIONAL || status == TC_PHONE_NO_PLUS;
-
-	if (needs_plan && (has_region || !needs_region))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("this form of phone number is not supported yet: \"%s\"", number),
-						errdetail("%s", status_details[status]),
-						errhint("Write the number in international format, such as +4930123456.")));
 	ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-					errmsg("invalid phone number: \"%s\"", number),
-					errdetail("%s", status_details[status]),
+					errmsg("invalid phone number: \"%s\"", shown(number, strlen(number))),
+					errdetail("%s", detail),
 					needs_region ? errhint("Pass the region of the number, such as DE, or write it "
 										   "in international format, such as +4930123456.")
 								 : errhint("Write the number in international format, such as "
 										   "+4930123456.")));
 }
 
+/* Is it the region that is missing? */
+static bool
+lacks_region(const char *number, const char *region)
+{
+	int64_t value;
+	TcPhoneStatus status = tc_phone_core_parse_loose(number, strlen(number), &value);
+
+	return region == NULL && (status == TC_PHONE_NATIONAL || status == TC_PHONE_NO_PLUS);
+}
+
+/* Reads what people write; false with a sentence that says why not.  region may be NULL. */
+static bool
+read_number(const char *number, const char *region, int64 *phone, const char **detail)
+{
+	size_t len = strlen(number);
+	int64_t value;
+	TcPhoneStatus status = tc_phone_core_parse(number, len, &value);
+
+	if (unlikely(status != TC_PHONE_OK))
+		status = tc_phone_core_parse_loose(number, len, &value);
+	*detail = status_details[status];
+	switch (status)
+	{
+		case TC_PHONE_OK:
+			*phone = value;
+			return true;
+		case TC_PHONE_NATIONAL:
+		case TC_PHONE_NO_PLUS:
+			return region != NULL && tc_phone_plan_parse(number, region, phone, detail);
+		case TC_PHONE_TRUNK_ZERO:
+		case TC_PHONE_CONTEXT:
+			return tc_phone_plan_parse(number, region, phone, detail);
+		default:
+			return false;
+	}
+}
+
 /* Parses what people write, or raises; region may be NULL. */
 int64
 tc_phone_require(const char *number, const char *region)
 {
-	size_t len = strlen(number);
-	int64_t phone;
-	TcPhoneStatus status = tc_phone_core_parse(number, len, &phone);
+	const char *detail;
+	int64 phone;
 
-	if (unlikely(status != TC_PHONE_OK))
-		status = tc_phone_core_parse_loose(number, len, &phone);
-	if (status != TC_PHONE_OK)
-		refuse_number(shown(number, len), status, region != NULL);
+	if (!read_number(number, region, &phone, &detail))
+		refuse_number(number, detail, lacks_region(number, region));
 	return phone;
 }
 
@@ -204,16 +233,46 @@ tc_phone_require(const char *number, const char *region)
 Datum
 tc_parse_phone(PG_FUNCTION_ARGS)
 {
-	char *region = NULL;
-
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("the phone number must not be null"),
-						errhint("Leave the call out for a caller without a number.")));
-	if (!PG_ARGISNULL(1))
+						errhint("For a caller, whose number may be missing, use "
+								"tenantcall.caller_number().")));
+	PG_RETURN_PHONE(
+		tc_phone_require(text_to_cstring(PG_GETARG_TEXT_PP(0)), region_argument(fcinfo, 1)));
+}
+
+/* Why a caller has no number, or NULL if the text reads as one. */
+static const char *
+caller_reason(const char *text, const char *region, int64 *phone)
+{
+	const char *detail;
+
+	switch (tc_phone_core_caller(text, strlen(text)))
 	{
-		check_region(PG_GETARG_TEXT_PP(1));
-		region = text_to_cstring(PG_GETARG_TEXT_PP(1));
+		case TC_CALLER_MISSING:
+			return "missing";
+		case TC_CALLER_WITHHELD:
+			return "withheld";
+		case TC_CALLER_UNAVAILABLE:
+			return "unavailable";
+		case TC_CALLER_SHOWN:
+			break;
 	}
-	PG_RETURN_PHONE(tc_phone_require(text_to_cstring(PG_GETARG_TEXT_PP(0)), region));
+	return read_number(text, region, phone, &detail) ? NULL : "not_a_number";
+}
+
+/* caller_number(number text, region text) -> (number phone, reason text) */
+Datum
+tc_caller_number(PG_FUNCTION_ARGS)
+{
+	char *caller = PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int64 phone = 0;
+	const char *reason = caller_reason(caller, region_argument(fcinfo, 1), &phone);
+	Datum values[2] = {Int64GetDatum(phone), (Datum) 0};
+	bool nulls[2] = {reason != NULL, reason == NULL};
+
+	if (reason != NULL)
+		values[1] = CStringGetTextDatum(reason);
+	return tc_return_row(fcinfo, values, nulls);
 }

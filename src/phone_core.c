@@ -4,16 +4,39 @@
  *
  * Two grammars:
  *		canonical		"+" digits
- *		loose			[ "tel:" ] "+" digits, with separators between the digits
+ *		loose			number [ extension | parameters ]
+ *						"tel:" number [ parameters ]			(RFC 3966)
+ *						"sip:" number [ parameters ] "@" host	(RFC 3261; also sips:)
+ *		number			"+" digits, with separators between the digits
+ *		extension		( "x" | "ext" | "extension" | "#" | "," ) digits
  *
- * Neither knows a numbering plan.  What would need one is told apart by its status, never guessed.
+ * Extensions and parameters are checked and dropped: a number in E.164 has none.
+ * Neither grammar knows a numbering plan.  What would need one is told apart by its status, never
+ *guessed.
  */
 #include "phone_core.h"
 
 #include <string.h>
 
-#define TEL_SCHEME "tel:"
-#define TEL_SCHEME_LEN (sizeof(TEL_SCHEME) - 1)
+#define CONTEXT ";phone-context=+"
+#define CONTEXT_LEN (sizeof(CONTEXT) - 1)
+#define MAX_EXTENSION_DIGITS 11
+
+/* A text, or a part of one. */
+typedef struct Span
+{
+	const char *text;
+	size_t len;
+} Span;
+
+/* The parts of a text that matter. */
+typedef struct Parts
+{
+	bool uri;
+	Span number;
+	Span rest;	  /* from the first character that no number has */
+	Span context; /* digits behind phone-context=+ */
+} Parts;
 
 /* Is this an ASCII digit? */
 static inline bool
@@ -161,27 +184,261 @@ parse_separated(const char *text, size_t len, int64_t *phone)
 	return TC_PHONE_OK;
 }
 
-/* Parses an international number as people and tel: URIs write it; sets *phone on success alone. */
+/* The length of the text before the first of the characters; all of it if there is none. */
+static size_t
+length_before(Span span, const char *ends)
+{
+	size_t i = 0;
+
+	while (i < span.len && (span.text[i] == '\0' || strchr(ends, span.text[i]) == NULL))
+		i++;
+	return i;
+}
+
+/* Drops what stands before a place in the text. */
+static void
+advance(Span *span, size_t n)
+{
+	span->text += n;
+	span->len -= n;
+}
+
+/* Drops spaces on both sides. */
+static void
+trim(Span *span)
+{
+	while (span->len > 0 && span->text[0] == ' ')
+		advance(span, 1);
+	while (span->len > 0 && span->text[span->len - 1] == ' ')
+		span->len--;
+}
+
+/*
+ * Cuts a SIP URI down to its user; false if there is none that could be a number.  Without a user
+ * the host must not be taken for one: only a plus sign tells it apart from an IPv4 address.
+ */
+static bool
+take_sip_user(Span *span)
+{
+	size_t user = length_before(*span, "@");
+
+	if (user < span->len)
+	{
+		span->len = user;
+		span->len = length_before(*span, ":");
+		return true;
+	}
+	span->len = length_before(*span, "?");
+	return span->len > 0 && span->text[0] == '+';
+}
+
+/* Takes the scheme off; false if it is one that names no number. */
+static bool
+take_scheme(Span *span, bool *uri)
+{
+	static const char *const schemes[] = {"tel:", "sip:", "sips:"};
+
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+	{
+		size_t n = strlen(schemes[i]);
+
+		if (!has_prefix(span->text, span->len, schemes[i], n))
+			continue;
+		*uri = true;
+		advance(span, n);
+		trim(span);
+		return i == 0 || take_sip_user(span);
+	}
+	return !has_scheme(span->text, span->len);
+}
+
+/* Finds the digits of the country or area that a local number belongs to. */
+static void
+find_context(Parts *parts)
+{
+	Span at = parts->rest;
+
+	while (at.len > 0 && !has_prefix(at.text, at.len, CONTEXT, CONTEXT_LEN))
+		advance(&at, 1);
+	if (at.len == 0)
+		return;
+	advance(&at, CONTEXT_LEN);
+	at.len = length_before(at, ";");
+	for (size_t i = 0; i < at.len; i++)
+		if (!is_digit(at.text[i]) && !is_separator(at.text[i]))
+			return;
+	parts->context = at;
+}
+
+/* Takes a text apart; false if it is a URI that names no number. */
+static bool
+split(const char *text, size_t len, Parts *parts)
+{
+	Span span = {text, len};
+	size_t i = 0;
+
+	memset(parts, 0, sizeof(*parts));
+	trim(&span);
+	if (!take_scheme(&span, &parts->uri))
+		return false;
+	parts->number = span;
+	if (i < span.len && span.text[i] == '+')
+		i++;
+	while (i < span.len && (is_digit(span.text[i]) || is_separator(span.text[i])))
+		i++;
+	parts->number.len = i;
+	parts->rest = span;
+	advance(&parts->rest, i);
+	find_context(parts);
+	return true;
+}
+
+/* Are these the parameters of a URI?  Their values are none of our business. */
+static bool
+is_parameters(Span rest)
+{
+	if (rest.text[0] != ';')
+		return false;
+	for (size_t i = 0; i < rest.len; i++)
+		if (!is_digit(rest.text[i]) && !is_letter(rest.text[i]) && rest.text[i] != '\0' &&
+			strchr(";=+-._%*()/", rest.text[i]) == NULL)
+			return false;
+	return rest.len < TC_PHONE_PLAN_LEN * 4 && memchr(rest.text, '\0', rest.len) == NULL;
+}
+
+/* Is this an extension, as people write it? */
+static bool
+is_extension(Span rest)
+{
+	static const char *const marks[] = {"extension", "ext", "x", "#", ","};
+	size_t n_digits;
+
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+	{
+		if (!has_prefix(rest.text, rest.len, marks[i], strlen(marks[i])))
+			continue;
+		advance(&rest, strlen(marks[i]));
+		while (rest.len > 0 && (rest.text[0] == ' ' || rest.text[0] == '.' || rest.text[0] == ':' ||
+								rest.text[0] == ','))
+			advance(&rest, 1);
+		n_digits = rest.len;
+		while (rest.len > 0 && is_digit(rest.text[0]))
+			advance(&rest, 1);
+		return n_digits > 0 && n_digits <= MAX_EXTENSION_DIGITS && rest.len == 0;
+	}
+	return false;
+}
+
+/* Parses the number of a text that was taken apart. */
+static TcPhoneStatus
+parse_parts(const Parts *parts, int64_t *phone)
+{
+	Span number = parts->number;
+	TcPhoneStatus status;
+
+	if (number.len == 0)
+		return parts->rest.len == 0 ? TC_PHONE_EMPTY : TC_PHONE_BAD_CHAR;
+	if (parts->rest.len > 0 && !is_parameters(parts->rest) &&
+		(parts->uri || !is_extension(parts->rest)))
+		return TC_PHONE_BAD_CHAR;
+	if (number.text[0] == '+')
+		return parse_separated(number.text + 1, number.len - 1, phone);
+	status = judge_without_plus(number.text, number.len);
+	if (parts->context.len > 0 && (status == TC_PHONE_NATIONAL || status == TC_PHONE_NO_PLUS))
+		return TC_PHONE_CONTEXT;
+	return status;
+}
+
+/* Parses an international number as people and URIs write it; sets *phone on success alone. */
 TcPhoneStatus
 tc_phone_core_parse_loose(const char *text, size_t len, int64_t *phone)
 {
-	if (has_prefix(text, len, TEL_SCHEME, TEL_SCHEME_LEN))
+	Parts parts;
+	TcPhoneStatus status;
+
+	if (!split(text, len, &parts))
+		return TC_PHONE_URI;
+	status = parse_parts(&parts, phone);
+	return parts.uri && status == TC_PHONE_BAD_CHAR ? TC_PHONE_URI : status;
+}
+
+/* Writes what a numbering plan is to read. */
+bool
+tc_phone_core_plan_text(const char *text, size_t len, char out[TC_PHONE_PLAN_LEN])
+{
+	Parts parts;
+	size_t n = 0;
+
+	if (!split(text, len, &parts) || parts.number.len + parts.context.len + 2 > TC_PHONE_PLAN_LEN)
+		return false;
+	if (parts.context.len > 0 && parts.number.len > 0 && parts.number.text[0] != '+')
 	{
-		text += TEL_SCHEME_LEN;
-		len -= TEL_SCHEME_LEN;
+		out[n++] = '+';
+		memcpy(out + n, parts.context.text, parts.context.len);
+		n += parts.context.len;
 	}
-	while (len > 0 && text[0] == ' ')
+	memcpy(out + n, parts.number.text, parts.number.len);
+	out[n + parts.number.len] = '\0';
+	return true;
+}
+
+/*
+ * What stands where the number of a caller should: words of SIP networks, and those words typed on
+ * a keypad, as some carriers send them, which are numbers of no plan.
+ */
+static const struct
+{
+	const char *word;
+	TcCallerReason reason;
+} caller_words[] = {
+	{"anonymous", TC_CALLER_WITHHELD},
+	{"restricted", TC_CALLER_WITHHELD},
+	{"private", TC_CALLER_WITHHELD},
+	{"blocked", TC_CALLER_WITHHELD},
+	{"withheld", TC_CALLER_WITHHELD},
+	{"hidden", TC_CALLER_WITHHELD},
+	{"nocallerid", TC_CALLER_WITHHELD},
+	{"+266696687", TC_CALLER_WITHHELD},
+	{"+7378742833", TC_CALLER_WITHHELD},
+	{"+2562533", TC_CALLER_WITHHELD},
+	{"unknown", TC_CALLER_UNAVAILABLE},
+	{"unavailable", TC_CALLER_UNAVAILABLE},
+	{"notavailable", TC_CALLER_UNAVAILABLE},
+	{"outofarea", TC_CALLER_UNAVAILABLE},
+	{"+8656696", TC_CALLER_UNAVAILABLE},
+	{"+86282452253", TC_CALLER_UNAVAILABLE},
+	{"none", TC_CALLER_MISSING},
+	{"null", TC_CALLER_MISSING},
+};
+
+#define MAX_CALLER_WORD 16
+
+/* Tells the words and codes that stand in for the number of a caller. */
+TcCallerReason
+tc_phone_core_caller(const char *text, size_t len)
+{
+	Span span = {text, len};
+	char word[MAX_CALLER_WORD + 1];
+	size_t n = 0;
+	bool uri;
+
+	trim(&span);
+	(void) take_scheme(&span, &uri);
+	span.len = length_before(span, "@;");
+	if (span.len == 0)
+		return TC_CALLER_MISSING;
+	for (size_t i = 0; i < span.len; i++)
 	{
-		text++;
-		len--;
+		if (span.text[i] == ' ' || span.text[i] == '_' || span.text[i] == '-')
+			continue;
+		if (n == MAX_CALLER_WORD)
+			return TC_CALLER_SHOWN;
+		word[n++] = span.text[i];
 	}
-	while (len > 0 && text[len - 1] == ' ')
-		len--;
-	if (len == 0)
-		return TC_PHONE_EMPTY;
-	if (text[0] != '+')
-		return judge_without_plus(text, len);
-	return parse_separated(text + 1, len - 1, phone);
+	for (size_t i = 0; i < sizeof(caller_words) / sizeof(caller_words[0]); i++)
+		if (n == strlen(caller_words[i].word) && has_prefix(word, n, caller_words[i].word, n))
+			return caller_words[i].reason;
+	return TC_CALLER_SHOWN;
 }
 
 /* Writes a valid number in canonical form; returns its length. */

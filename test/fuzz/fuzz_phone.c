@@ -1,6 +1,6 @@
 /*
  * fuzz_phone.c
- *		Fuzzes both grammars of telephone numbers.
+ *		Fuzzes both grammars of telephone numbers, and what becomes of other texts.
  *
  * Checked besides the sanitizers: what is taken is a number, is written as canonical text and read
  * back the same; what the strict grammar takes, the loose one takes alike; what is refused leaves
@@ -35,6 +35,20 @@ check_number(int64_t phone)
 	require(tc_phone_core_parse(text, len, &back) == TC_PHONE_OK && back == phone);
 }
 
+/* A numbering plan is given nothing but digits, separators and one plus sign in front. */
+static void
+check_plan_text(const char *text, size_t size)
+{
+	char out[TC_PHONE_PLAN_LEN];
+
+	memset(out, 'a', sizeof(out));
+	if (!tc_phone_core_plan_text(text, size, out))
+		return;
+	require(memchr(out, '\0', sizeof(out)) != NULL);
+	require(strspn(out, "+") <= 1);
+	require(strspn(out + (out[0] == '+'), "0123456789 -./()") + (out[0] == '+') == strlen(out));
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -53,5 +67,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (loose_status == TC_PHONE_OK)
 		check_number(loose);
+	check_plan_text(text, size);
+	require(tc_phone_core_caller(text, size) <= TC_CALLER_UNAVAILABLE);
 	return 0;
 }

@@ -139,18 +139,32 @@ SELECT parse_phone(t) FROM (VALUES ('+4930123456'), ('+49 30 12 34 56'), ('+49-3
     ('+49.30.123456'), ('+49 (30) 123456'), ('+49 30/123456'), ('tel:+4930123456'),
     ('TEL:+49-30-123456'), ('  +4930123456 ')) v (t);
 SELECT parse_phone('+4930123456', 'US'), parse_phone('+1 (555) 123-4567', region => 'de');
--- what needs a region, or a numbering plan
+-- what needs a region
 SELECT parse_phone('030 / 12 34 56');
 \echo :LAST_ERROR_SQLSTATE
-SELECT parse_phone('030 / 12 34 56', 'DE');
-\echo :LAST_ERROR_SQLSTATE
 SELECT parse_phone('5551234567');
-SELECT parse_phone('+49 (0)30 123456');
-SELECT parse_phone('+4930123456 ext. 12');
-SELECT parse_phone('+4930123456x12');
-SELECT parse_phone('tel:+4930123456;ext=12');
-SELECT parse_phone('sip:+4930123456@example.com');
+SELECT t, parse_phone(t, 'DE') FROM (VALUES ('030 / 12 34 56'), ('(030) 123456'), ('0049 30 123456'),
+    ('4930123456'), ('tel:030-123456'), ('sip:030123456@example.com')) v (t);
+SELECT parse_phone('(212) 555-0123', 'us'), parse_phone('02 1234 5678', 'IT'), parse_phone('0664 1234567', 'AT');
+-- what needs a numbering plan, but no region
+SELECT parse_phone('+49 (0)30 123456'), parse_phone('+39 (0)2 12345678'),
+       parse_phone('tel:030123456;phone-context=+49'), parse_phone('tel:030123456;phone-context=+49', 'US');
+-- extensions are dropped
+SELECT t, parse_phone(t) FROM (VALUES ('+4930123456 ext. 12'), ('+4930123456x12'), ('tel:+4930123456;ext=12')) v (t);
+SELECT parse_phone('030 123456 ext. 12', 'DE');
+-- sip: URIs
+SELECT t, parse_phone(t) FROM (VALUES ('sip:+4930123456@example.com'), ('sips:+4930123456@example.com;user=phone')) v (t);
+SELECT parse_phone('sip:anna@example.com', 'DE');
 \echo :LAST_ERROR_SQLSTATE
+SELECT parse_phone('sip:192.168.100.200', 'US');
+-- what the plan of the country refuses
+SELECT parse_phone('030 12', 'DE');
+\echo :LAST_ERROR_SQLSTATE
+SELECT parse_phone('555 0123', 'US');
+SELECT parse_phone('030 1234567890123', 'DE');
+SELECT parse_phone('030 123456', 'ZZ');
+SELECT parse_phone('0800 FLOWERS', 'DE');
+SELECT parse_phone('030' || repeat('1', 1000000), 'DE');
 -- what is no number
 SELECT parse_phone('anonymous', 'DE');
 \echo :LAST_ERROR_SQLSTATE
@@ -166,6 +180,22 @@ SELECT parse_phone('030123456', 'Germany');
 \echo :LAST_ERROR_SQLSTATE
 SELECT parse_phone('030123456', '');
 SELECT parse_phone('+' || repeat('9', 1000000));
+
+-- what the plans know
+SELECT number, phone_region(number), phone_national(number), phone_is_valid(number)
+FROM (VALUES (phone '+4930123456'), ('+12125550123'), ('+15551234567'), ('+390212345678'), ('+80012345678'),
+             ('+9991234567'), (NULL)) v (number);
+SELECT count(*) AS wrong
+FROM (VALUES ('030 901820', 'DE'), ('(212) 555-0123', 'US'), ('020 7946 0018', 'GB'), ('02 1234 5678', 'IT')) v (t, region)
+WHERE phone_national(parse_phone(t, region)) <> t OR phone_region(parse_phone(t, region)) <> region;
+
+-- callers
+SELECT v.caller, c.number, c.reason
+FROM (VALUES ('+4930123456'), ('+49 30 123456'), ('030 123456'), ('anonymous'), ('Restricted'), ('sip:anonymous@anonymous.invalid'),
+             ('+266696687'), ('unknown'), ('unavailable'), (''), (NULL), ('call_1')) v (caller), caller_number(caller) AS c;
+SELECT number, reason FROM caller_number('030 123456', 'de');
+SELECT count(*) AS real_numbers FROM (VALUES (phone '+266696687'), ('+7378742833'), ('+2562533'), ('+8656696'), ('+86282452253')) v (p)
+WHERE phone_is_valid(p);
 
 RESET search_path;
 \set VERBOSITY terse

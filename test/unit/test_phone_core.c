@@ -209,19 +209,134 @@ test_loose_refusals(void)
 	CHECK_INT(loose("+ 0 30 123456"), TC_PHONE_LEADING_ZERO);
 	CHECK_INT(loose("+49 30 12"), TC_PHONE_TOO_SHORT);
 	CHECK_INT(loose("+49 30 1234567890123"), TC_PHONE_TOO_LONG);
-	CHECK_INT(loose("+4930123456 ext. 5"), TC_PHONE_EXTENSION);
-	CHECK_INT(loose("+4930123456EXT5"), TC_PHONE_EXTENSION);
-	CHECK_INT(loose("+4930123456x5"), TC_PHONE_EXTENSION);
-	CHECK_INT(loose("+4930123456,,5"), TC_PHONE_EXTENSION);
-	CHECK_INT(loose("+4930123456#5"), TC_PHONE_EXTENSION);
-	CHECK_INT(loose("tel:+4930123456;phone-context=example.com"), TC_PHONE_EXTENSION);
 	CHECK_INT(loose("+4930123456x"), TC_PHONE_BAD_CHAR);
 	CHECK_INT(loose("+4930e123456"), TC_PHONE_BAD_CHAR);
 	CHECK_INT(loose("+49\t30123456"), TC_PHONE_BAD_CHAR);
-	CHECK_INT(loose("sip:+4930123456@example.com"), TC_PHONE_URI);
 	CHECK_INT(loose("sips:anna@example.com"), TC_PHONE_URI);
 	CHECK_INT(loose("unknown"), TC_PHONE_BAD_CHAR);
 	CHECK_INT(loose("call_1"), TC_PHONE_BAD_CHAR);
+}
+
+/* What follows a number is checked, then dropped. */
+static void
+test_extensions(void)
+{
+	static const char *const forms[] = {
+		"+4930123456 ext. 5",
+		"+4930123456EXT5",
+		"+49 30 123456 extension 12345678901",
+		"+4930123456x5",
+		"+4930123456 X 5",
+		"+4930123456,,5",
+		"+4930123456#5",
+		"+4930123456;ext=5",
+		"tel:+4930123456;ext=5;isub=1411",
+		"tel:+4930123456;phone-context=example.com",
+	};
+
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+	{
+		int64_t phone;
+
+		parse(tc_phone_core_parse_loose, forms[i], &phone);
+		CHECK_INT(phone, INT64_C(4930123456));
+	}
+	CHECK_INT(loose("030123456 ext. 5"), TC_PHONE_NATIONAL);
+	CHECK_INT(loose("+4930123456 ext."), TC_PHONE_BAD_CHAR);
+	CHECK_INT(loose("+4930123456 ext. 5b"), TC_PHONE_BAD_CHAR);
+	CHECK_INT(loose("+4930123456, ask for Anna"), TC_PHONE_BAD_CHAR);
+	CHECK_INT(loose("+4930123456x123456789012"), TC_PHONE_BAD_CHAR);
+	CHECK_INT(loose("tel:+4930123456x5"), TC_PHONE_URI);
+	CHECK_INT(loose("+4930123456;ext=5 6"), TC_PHONE_BAD_CHAR);
+}
+
+static void
+test_sip(void)
+{
+	static const char *const forms[] = {
+		"sip:+4930123456@example.com",
+		"SIPS:+4930123456@10.0.0.1:5061;transport=tls",
+		"sip:+4930123456",
+		"sip:+4930123456;user=phone",
+		"sip:+4930123456?subject=x",
+		"sip:+4930123456:secret@example.com",
+		"sip:+49-30-123456;a=b@example",
+		" sip: +4930123456@example.com ",
+	};
+
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+	{
+		int64_t phone;
+
+		parse(tc_phone_core_parse_loose, forms[i], &phone);
+		CHECK_INT(phone, INT64_C(4930123456));
+	}
+	CHECK_INT(loose("sip:030123456@example.com"), TC_PHONE_NATIONAL);
+	CHECK_INT(loose("sip:030123456;phone-context=+49@example.com"), TC_PHONE_CONTEXT);
+	/* a host is no number */
+	CHECK_INT(loose("sip:192.168.100.200"), TC_PHONE_URI);
+	CHECK_INT(loose("sip:192.168.100.200;transport=udp"), TC_PHONE_URI);
+	CHECK_INT(loose("sip:@192.168.100.200"), TC_PHONE_EMPTY);
+	CHECK_INT(loose("sip:anna@example.com"), TC_PHONE_URI);
+	CHECK_INT(loose("sip:"), TC_PHONE_URI);
+	CHECK_INT(loose("mailto:+4930123456"), TC_PHONE_URI);
+}
+
+/* What a numbering plan is given to read, or NULL. */
+static const char *
+plan_text(const char *text)
+{
+	static char out[TC_PHONE_PLAN_LEN];
+
+	return tc_phone_core_plan_text(text, strlen(text), out) ? out : NULL;
+}
+
+static void
+test_plan_text(void)
+{
+	CHECK_STR(plan_text(" 030 / 12 34 56 "), "030 / 12 34 56");
+	CHECK_STR(plan_text("+49 (0)30 123456 ext. 4"), "+49 (0)30 123456 ");
+	CHECK_STR(plan_text("tel:030-123456"), "030-123456");
+	CHECK_STR(plan_text("tel:030123456;ext=1;phone-context=+49"), "+49030123456");
+	CHECK_STR(plan_text("tel:030123456;phone-context=+49;ext=1"), "+49030123456");
+	CHECK_STR(plan_text("tel:030123456;phone-context=example.com"), "030123456");
+	CHECK_STR(plan_text("tel:030123456;phone-context=+4a"), "030123456");
+	CHECK_STR(plan_text("tel:+1 212;phone-context=+49"), "+1 212");
+	CHECK_STR(plan_text("sip:030123456@example.com"), "030123456");
+	CHECK_STR(plan_text("sip:anna@example.com"), "");
+	CHECK_STR(plan_text("mailto:anna"), NULL);
+	CHECK_STR(plan_text("000000000011111111112222222222333333333344444444445555555555666"), NULL);
+	CHECK_INT(loose("tel:030123456;phone-context=+49"), TC_PHONE_CONTEXT);
+	CHECK_INT(loose("tel:030123456;phone-context=example.com"), TC_PHONE_NATIONAL);
+}
+
+/* What a caller's text is taken for. */
+static TcCallerReason
+caller(const char *text)
+{
+	return tc_phone_core_caller(text, strlen(text));
+}
+
+static void
+test_callers(void)
+{
+	CHECK_INT(caller(""), TC_CALLER_MISSING);
+	CHECK_INT(caller("  "), TC_CALLER_MISSING);
+	CHECK_INT(caller("None"), TC_CALLER_MISSING);
+	CHECK_INT(caller("anonymous"), TC_CALLER_WITHHELD);
+	CHECK_INT(caller(" Anonymous "), TC_CALLER_WITHHELD);
+	CHECK_INT(caller("RESTRICTED"), TC_CALLER_WITHHELD);
+	CHECK_INT(caller("No Caller ID"), TC_CALLER_WITHHELD);
+	CHECK_INT(caller("sip:anonymous@anonymous.invalid"), TC_CALLER_WITHHELD);
+	CHECK_INT(caller("anonymous@anonymous.invalid;tag=1"), TC_CALLER_WITHHELD);
+	CHECK_INT(caller("+266696687"), TC_CALLER_WITHHELD);
+	CHECK_INT(caller("unknown"), TC_CALLER_UNAVAILABLE);
+	CHECK_INT(caller("out_of_area"), TC_CALLER_UNAVAILABLE);
+	CHECK_INT(caller("+8656696"), TC_CALLER_UNAVAILABLE);
+	CHECK_INT(caller("+4930123456"), TC_CALLER_SHOWN);
+	CHECK_INT(caller("anonymous1"), TC_CALLER_SHOWN);
+	CHECK_INT(caller("anonymousanonymous"), TC_CALLER_SHOWN);
+	CHECK_INT(caller("anonymou"), TC_CALLER_SHOWN);
 }
 
 int
@@ -235,5 +350,9 @@ main(void)
 	RUN(test_canonical_refusals);
 	RUN(test_loose_forms);
 	RUN(test_loose_refusals);
+	RUN(test_extensions);
+	RUN(test_sip);
+	RUN(test_plan_text);
+	RUN(test_callers);
 	return unit_summary();
 }
