@@ -66,7 +66,8 @@ def reader(make_cluster, tmp_path):
 def accept(block, printed):
     """Replaces the output of a block in README.md by the error or the last result."""
     text = README.read_text()
-    start = text.index("```text\n", text.index(block.text)) + len("```text\n")
+    start = text.index("```text\n", text.index(f"```{block.language}\n{block.text}```\n"))
+    start += len("```text\n")
     assert text[start:].startswith(block.output)
     error = printed.find("ERROR: ")
     new = printed[error:] if error >= 0 else tidy(printed).split("\n\n")[-1]
