@@ -113,7 +113,7 @@ test_limits(void)
 {
 	TcLifecycle lifecycle = {0};
 	TcState state = {.len = 0};
-	char name[8];
+	char name[16];
 
 	CHECK(!tc_lifecycle_add_state(&lifecycle, &state));
 	memset(state.name, 'x', TC_STATE_LEN);
@@ -121,7 +121,7 @@ test_limits(void)
 	CHECK(!tc_lifecycle_add_state(&lifecycle, &state));
 	for (int i = 0; i < TC_MAX_STATES; i++)
 	{
-		snprintf(name, sizeof(name), "s%02d", i);
+		snprintf(name, sizeof(name), "s%02d", i % 100);
 		CHECK(add(&lifecycle, name, -i, true, false));
 	}
 	CHECK(!add(&lifecycle, "more", 0, false, false));
