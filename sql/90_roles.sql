@@ -27,7 +27,7 @@ CREATE VIEW tenantcall.role_functions AS
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
                         'release_agent', 'set_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'rate_table', 'set_lifecycle_state',
-                        'drop_lifecycle_state', 'set_transition', 'replay_quarantined'])
+                        'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined'])
     ) AS f (kind, names), unnest(names) AS function;
 COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;
@@ -141,7 +141,10 @@ BEGIN
         EXECUTE format('GRANT SELECT ON tenantcall.quarantined, tenantcall.scoped_tables, tenantcall.tracked_tables, '
                        'tenantcall.lifecycles, tenantcall.lifecycle_states_in_force, '
                        'tenantcall.lifecycle_transitions_in_force TO %I', role);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON tenantcall.disconnection_reasons TO %I', role);
+        EXECUTE format('GRANT SELECT ON tenantcall.lifecycle_state_defaults, '
+                       'tenantcall.lifecycle_transition_defaults TO %I', role);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON tenantcall.disconnection_reasons, '
+                       'tenantcall.lifecycle_states, tenantcall.lifecycle_transitions TO %I', role);
     END IF;
     INSERT INTO tenantcall.role_kinds VALUES (grant_kind.role, grant_kind.kind) ON CONFLICT DO NOTHING;
 END

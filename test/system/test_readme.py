@@ -70,7 +70,8 @@ def accept(block, printed):
     start += len("```text\n")
     assert text[start:].startswith(block.output)
     error = printed.find("ERROR: ")
-    new = printed[error:] if error >= 0 else tidy(printed).split("\n\n")[-1]
+    results = max(1, block.output.count("?") + block.output.count(" rows)") + block.output.count(" row)"))
+    new = printed[error:] if error >= 0 else "\n\n".join(tidy(printed).split("\n\n")[-results:])
     README.write_text(text[:start] + tidy(new) + "\n" + text[start + len(block.output):])
 
 
