@@ -169,3 +169,15 @@ def test_internal_links():
     headings = {re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()).replace(" ", "-")
                 for line in text.split("\n") if line.startswith("#")}
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
+
+
+def test_changelog(catalog, db):
+    """What the changelog names exists, and nothing that users may call was forgotten."""
+    text = (README.parent / "CHANGELOG.md").read_text()
+    named = set(re.findall(r"`(\w+)`", text))
+    relations = set(db.sql("SELECT relname FROM pg_class WHERE relnamespace = 'tenantcall'::regnamespace "
+                           "UNION SELECT typname FROM pg_type WHERE typnamespace = 'tenantcall'::regnamespace"
+                           ).split("\n"))
+    assert named <= {function.name for function in catalog} | relations
+    small = {"version", "rate_buckets", "rate_table", "disconnection_state"}
+    assert {name for name, *_ in documented_functions()} - named <= small
