@@ -95,13 +95,12 @@ refuse_unknown(const TcContext *context)
 	char *company = shown((int64) context->company_id, context->company_uuid);
 	bool has_branch = context->branch_id != 0 || !tc_uuid_is_nil(context->branch_uuid);
 
-	ereport(ERROR,
-			(errcode(ERRCODE_TC_UNKNOWN), errmsg("no such company or branch"),
-			 has_branch ? errdetail("Company %s, branch %s.", company,
-									shown((int64) context->branch_id, context->branch_uuid))
-						: errdetail("Company %s.", company),
-			 errhint("The branch must belong to the company. Companies are made by "
-					 "tenantcall.create_company().")));
+	ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN), errmsg("no such company or branch"),
+					has_branch ? errdetail("Company %s, branch %s.", company,
+										   shown((int64) context->branch_id, context->branch_uuid))
+							   : errdetail("Company %s.", company),
+					errhint("The branch must belong to the company. Companies are made by "
+							"tenantcall.create_company().")));
 }
 
 /* Completes, checks and enters. */
