@@ -73,7 +73,7 @@ BEGIN
         company_id bigint NOT NULL REFERENCES companies,
         branch_id bigint NOT NULL,
         number text COLLATE "C" NOT NULL CHECK (number ~ '^\+[1-9][0-9]{6,14}$'),
-        assigned_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        assigned_at timestamptz NOT NULL DEFAULT date_trunc('milliseconds', clock_timestamp()),
         released_at timestamptz CHECK (released_at >= assigned_at),
         FOREIGN KEY (company_id, branch_id) REFERENCES branches,
         UNIQUE (company_id, phone_number_id)

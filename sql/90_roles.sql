@@ -19,7 +19,8 @@ CREATE VIEW tenantcall.role_functions AS
     SELECT kind, function
     FROM (VALUES
         ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek', 'rate_headers', 'rate_buckets',
-                      'can_transition', 'next_states']),
+                      'can_transition', 'next_states', 'select_service', 'slot_cache_key',
+                      'alternatives_cache_key']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',
                           'finish_function_call', 'replay_quarantined']),
@@ -137,6 +138,7 @@ BEGIN
     PERFORM tenantcall.grant_functions(role, kind);
     PERFORM tenantcall.grant_tables(role);
     EXECUTE format('GRANT SELECT ON tenantcall.stat_rate_limits TO %I', role);
+    EXECUTE format('GRANT SELECT (schema_name) ON tenantcall.installation TO %I', role);
     IF kind = 'admin' THEN
         EXECUTE format('GRANT SELECT ON tenantcall.quarantined, tenantcall.scoped_tables, tenantcall.tracked_tables, '
                        'tenantcall.lifecycles, tenantcall.lifecycle_states_in_force, '

@@ -50,14 +50,18 @@ static TcStatement update_status = {
 	.nparams = 3,
 	.types = {INT8OID, TEXTOID, TEXTOID},
 };
+
+/* Whole milliseconds, as the platform tells times: a call of this moment is not before it. */
+#define NOW_MS "date_trunc('milliseconds', clock_timestamp())"
+
 static TcStatement insert_number = {
 	.sql = "INSERT INTO @.phone_numbers (company_id, branch_id, number, assigned_at) "
-		   "VALUES ($1, $2, $3, coalesce($4, clock_timestamp())) RETURNING phone_number_id",
+		   "VALUES ($1, $2, $3, coalesce($4, " NOW_MS ")) RETURNING phone_number_id",
 	.nparams = 4,
 	.types = {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID},
 };
 static TcStatement release_number = {
-	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, clock_timestamp()) "
+	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, " NOW_MS ") "
 		   "WHERE company_id = $1 AND number = $2 AND released_at IS NULL RETURNING released_at",
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
