@@ -79,6 +79,8 @@ CASES = [
     ("set_webhook_key", "PT404", "admin", "SELECT set_webhook_key('retell', 'new', 'secret', 9)"),
     ("set_webhook_key", "PT409", "admin", "SELECT set_webhook_key('retell', 'kid', 'secret', 2)"),
     ("drop_webhook_key", "PT404", "admin", "SELECT drop_webhook_key('retell', 'new')"),
+    ("select_service", "PT403", "app", "SELECT select_service()"),
+    ("select_service", "PT404", "gateway", "SELECT enter(1); SELECT select_service('none such')"),
     ("finish_function_call", "PT404", "gateway", "SELECT finish_function_call(1, 'new', '{}')"),
     ("finish_function_call", "PT409", "gateway", "SELECT finish_function_call(1, 'key', '[]')"),
     ("grant_app", "42704", "postgres", "SELECT grant_app('nobody at all')"),
