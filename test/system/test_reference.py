@@ -179,5 +179,5 @@ def test_changelog(catalog, db):
                            "UNION SELECT typname FROM pg_type WHERE typnamespace = 'tenantcall'::regnamespace"
                            ).split("\n"))
     assert named <= {function.name for function in catalog} | relations
-    small = {"version", "rate_buckets", "rate_table", "disconnection_state"}
+    small = {"version", "rate_buckets", "rate_table"}
     assert {name for name, *_ in documented_functions()} - named <= small
