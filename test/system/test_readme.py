@@ -114,3 +114,18 @@ def test_languages():
     """There are no blocks that nobody runs."""
     known = {"sql", "python", "sh", "conf", "mermaid"}
     assert {block.language for block in blocks(README.read_text())} <= known
+
+
+def test_deviations_are_noticed(reader):
+    """The reader complains of errors, of errors that stay away, and of other output."""
+    from readme_blocks import Block
+    good = [("SELECT 1 AS n;", {}, " n\n---\n 1\n(1 row)\n"), ("SELECT 1 / 0;", {"error": "22012"}, None),
+            ("BEGIN;\nSELECT 1 / 0;\nCOMMIT;", {"error": "22012"}, None)]
+    bad = [("SELECT 1 AS n;", {}, " n\n---\n 2\n(1 row)\n"), ("SELECT 1 / 0;", {}, None),
+           ("SELECT 1 / 0;", {"error": "22013"}, None), ("SELECT 1;", {"error": "22012"}, None),
+           ("SELECT 1 / 0;\nSELECT 1 / 0;", {"error": "22012"}, None), ("COMMIT;", {}, None),
+           ("\\nonsense", {}, None)]
+    for text, attributes, output in good + bad:
+        wrong = reader.run(Block(1, "sql", attributes, text + "\n", output))[1]
+        assert (wrong is None) == ((text, attributes, output) in good), (text, wrong)
+    assert reader.run(Block(1, "python", {}, "1 / 0\n", None))[1] is not None
