@@ -18,9 +18,9 @@ SELECT pg_catalog.pg_extension_config_dump('tenantcall.role_kinds', '');
 CREATE VIEW tenantcall.role_functions AS
     SELECT kind, function
     FROM (VALUES
-        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek', 'rate_headers', 'rate_buckets',
-                      'can_transition', 'next_states', 'select_service', 'slot_cache_key',
-                      'alternatives_cache_key']),
+        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek',
+                      'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
+                      'slot_cache_key', 'alternatives_cache_key']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',
                           'finish_function_call', 'replay_quarantined']),

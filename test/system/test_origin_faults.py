@@ -59,7 +59,7 @@ def sqlstate_of(conn, statement, params=None):
     return None
 
 
-# --- call → company --------------------------------------------------------------------------------
+# --- call → company -------------------------------------------------------------------------------
 
 
 def test_unknown_number_is_not_company_1(world, two, naive):
@@ -205,11 +205,12 @@ def test_anonymous_callers_are_not_one_customer(world, two, naive):
     assert gateway.event(Call("hidden", to=A, caller="anonymous").started())["outcome"] == "applied"
 
 
-# --- the life of a call ----------------------------------------------------------------------------
+# --- the life of a call ---------------------------------------------------------------------------
 
 BY_EVENT = """
     CREATE FUNCTION app.ingest(id text, event text, call_status text) RETURNS text LANGUAGE sql AS $$
-    INSERT INTO app.calls VALUES (id, 1, CASE event WHEN 'call_started' THEN 'ongoing' ELSE 'completed' END)
+    INSERT INTO app.calls
+    VALUES (id, 1, CASE event WHEN 'call_started' THEN 'ongoing' ELSE 'completed' END)
     ON CONFLICT (call_id) DO UPDATE SET status = excluded.status RETURNING status $$"""
 BY_CALL_STATUS = """
     CREATE FUNCTION app.ingest(id text, event text, call_status text) RETURNS text LANGUAGE sql AS $$
@@ -254,8 +255,8 @@ def test_late_call_started_does_not_reopen(world, two, naive):
                                disconnection_reason, ended_at - started_at)),
                count(*), bool_and(analyzed_at IS NOT NULL)
         FROM telephony.calls WHERE provider_call_id <> 'call_last'""") == [(1, len(orders) - 1, True)]
-    assert world.see(two[0], "SELECT count(*) FROM telephony.call_transitions "
-                             "WHERE to_state = 'ongoing' AND from_state IN ('completed', 'analyzed')") == [(0,)]
+    assert world.see(two[0], "SELECT count(*) FROM telephony.call_transitions WHERE to_state = "
+                             "'ongoing' AND from_state IN ('completed', 'analyzed')") == [(0,)]
 
 
 def test_analyzed_is_reached(world, two, naive):
@@ -306,7 +307,8 @@ def test_illegal_transition_is_refused(world, two, naive):
     with pytest.raises(psycopg.Error) as refused:
         naive.run(reopen)
     assert refused.value.sqlstate == "PT409"
-    assert "completed" in refused.value.diag.message_detail and "analyzed" in refused.value.diag.message_hint
+    assert "completed" in refused.value.diag.message_detail
+    assert "analyzed" in refused.value.diag.message_hint
     assert naive.value("SELECT status FROM app.calls") == "completed"
     # and our own calls, for the app (by privilege) and for a superuser (by the lifecycle)
     call = Call("call", to=A)
@@ -320,17 +322,19 @@ def test_illegal_transition_is_refused(world, two, naive):
 
 
 def test_duplicates_do_nothing_twice(world, two, naive):
-    """A delivery that is repeated is counted, not applied; a function call that is retried, answered."""
+    """A repeated delivery is counted, not applied; a retried function call gets its answer."""
     naive.run("""
         CREATE TABLE app.log (what text);
-        CREATE FUNCTION app.handle(text) RETURNS void LANGUAGE sql AS $$ INSERT INTO app.log VALUES ($1) $$;
+        CREATE FUNCTION app.handle(text) RETURNS void LANGUAGE sql AS
+        $$ INSERT INTO app.log VALUES ($1) $$;
         SELECT app.handle('booked') FROM generate_series(1, 3)""")
     assert naive.value("SELECT count(*) FROM app.log") == 3
 
     gateway = world.gateway()
     call = Call("call", to=A)
     gateway.event(call.started())
-    assert [gateway.event(call.ended())["outcome"] for _ in range(3)] == ["applied", "duplicate", "duplicate"]
+    assert [gateway.event(call.ended())["outcome"] for _ in range(3)] == \
+        ["applied", "duplicate", "duplicate"]
     asked = gateway.function(call.function("t"))
     assert [gateway.function(call.function("t"))["outcome"] for _ in range(2)] == ["busy", "busy"]
     gateway.finish(asked, {"booked": 1})
@@ -340,7 +344,7 @@ def test_duplicates_do_nothing_twice(world, two, naive):
         [("call_ended", 3), ("call_started", 1)]
 
 
-# --- isolation -------------------------------------------------------------------------------------
+# --- isolation ------------------------------------------------------------------------------------
 
 
 def test_without_a_user_nothing_is_seen(world, two, naive):
@@ -373,7 +377,8 @@ def test_a_query_that_forgets_the_company(world, two, naive):
         GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON app.notes TO {world.roles['app']};""")
     attacks = ["INSERT INTO app.notes VALUES (9, 2, 'planted')",
                "UPDATE app.notes SET company_id = 2",
-               "INSERT INTO app.notes VALUES (1, 1, 'x') ON CONFLICT (note_id) DO UPDATE SET company_id = 2",
+               "INSERT INTO app.notes VALUES (1, 1, 'x') ON CONFLICT (note_id) "
+               "DO UPDATE SET company_id = 2",
                "TRUNCATE app.notes"]
 
     def leaks(company):
@@ -387,7 +392,8 @@ def test_a_query_that_forgets_the_company(world, two, naive):
                         found.append(statement)
             return found + [attack for attack in attacks if sqlstate_of(conn, attack) is None]
 
-    assert leaks(two[0]) == ["sees 2", "UPDATE app.notes SET body = 'x'", "DELETE FROM app.notes", *attacks]
+    assert leaks(two[0]) == ["sees 2", "UPDATE app.notes SET body = 'x'", "DELETE FROM app.notes",
+                             *attacks]
     naive.run("SELECT tenantcall.scope_table('app.notes')")
     assert leaks(two[0]) == []
 
@@ -409,7 +415,7 @@ def test_a_pooled_connection_forgets_its_tenant(world, two, naive):
 
 
 def test_keys_do_not_cross_companies(world, two, naive):
-    """A reference to another company's row is refused, though constraints are checked above row security."""
+    """A reference to another company's row is refused: foreign keys are led by the company."""
     naive.run("""
         CREATE TABLE app.branches (branch_id bigint PRIMARY KEY, company_id bigint);
         CREATE TABLE app.offers (branch_id bigint REFERENCES app.branches, company_id bigint);
@@ -421,7 +427,7 @@ def test_keys_do_not_cross_companies(world, two, naive):
                      service_id=service)
 
 
-# --- limits ----------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 BY_ADDRESS = """
     CREATE TABLE app.buckets (key text PRIMARY KEY, used int);
@@ -467,30 +473,35 @@ def test_calendar_guard_counts(world, two, naive):
     naive.run("""
         CREATE TABLE app.guard (used int);
         INSERT INTO app.guard VALUES (0);
-        CREATE FUNCTION app.allow() RETURNS boolean LANGUAGE sql AS $$ SELECT used < 60 FROM app.guard $$""")
-    assert naive.value("SELECT count(*) FILTER (WHERE app.allow()) FROM generate_series(1, 1000)") == 1000
+        CREATE FUNCTION app.allow() RETURNS boolean LANGUAGE sql AS
+        $$ SELECT used < 60 FROM app.guard $$""")
+    spend = "SELECT count(*) FILTER (WHERE app.allow()) FROM generate_series(1, 1000)"
+    assert naive.value(spend) == 1000
 
     world.admin.execute("SELECT tenantcall.set_rate_policy('calcom', 60, '1 minute')")
     spend = "SELECT count(*) FILTER (WHERE tenantcall.allow('calcom')) FROM generate_series(1, 1000)"
     assert 60 <= world.value(two[0], spend) <= 62
-    denied, wait = world.see(two[0], "SELECT NOT allowed, retry_after FROM tenantcall.take('calcom')")[0]
+    (denied, wait), = world.see(
+        two[0], "SELECT NOT allowed, retry_after FROM tenantcall.take('calcom')")
     assert denied and 0 < wait.total_seconds() <= 1
     assert 60 <= world.value(two[1], spend) <= 62
 
 
-# --- services and cache keys -----------------------------------------------------------------------
+# --- services and cache keys ----------------------------------------------------------------------
 
 
 def test_branch_default_beats_company_default(world, two, naive):
     """The default of a branch wins in that branch, whatever the company's is."""
     order = "ORDER BY s.is_default DESC, s.priority LIMIT 1"  # the application's
-    first = world.service(two[0], "Company-wide", calcom_event_type_id=10, is_default=True, priority=1)
+    first = world.service(two[0], "Company-wide", calcom_event_type_id=10, is_default=True,
+                          priority=1)
     second = world.service(two[0], "Of the branch", calcom_event_type_id=20, priority=90)
     main = two[0].branches["Main"]
     world.insert(two[0], "branch_services", "branch_id", branch_id=main, service_id=second,
                  calcom_event_type_id=21, is_default=True)
     assert world.value(two[0], f"SELECT service_id FROM telephony.services AS s {order}") == first
-    choose = "SELECT service_id, calcom_event_type_id, reason FROM tenantcall.select_service(NULL, %s)"
+    choose = ("SELECT service_id, calcom_event_type_id, reason "
+              "FROM tenantcall.select_service(NULL, %s)")
     assert world.see(two[0], choose, [main]) == [(second, 21, "branch_default")]
     assert world.see(two[0], choose, [None]) == [(first, 10, "company_default")]
 
@@ -519,7 +530,7 @@ def test_choice_does_not_depend_on_the_weather(world, two, naive):
 
 
 def test_next_candidate_is_tried(world, two, naive):
-    """A default that cannot be booked is passed over; the application asked the calendar, and gave up."""
+    """A default that cannot be booked is passed over; the application gave up."""
     dead = world.service(two[0], "Default", calcom_event_type_id=None, is_default=True)
     good = world.service(two[0], "Bookable", calcom_event_type_id=7)
     theirs = ("SELECT CASE WHEN calcom_event_type_id IS NOT NULL THEN service_id END "
@@ -527,23 +538,25 @@ def test_next_candidate_is_tried(world, two, naive):
     assert world.value(two[0], theirs) is None
     assert world.value(two[0], "SELECT service_id FROM tenantcall.select_service()") == good
     with world.as_admin(two[0]) as conn:
-        conn.execute("UPDATE telephony.services SET calcom_event_type_id = 8 WHERE service_id = %s", [dead])
-        conn.execute("UPDATE telephony.services SET is_active = false WHERE service_id = %s", [dead])
+        conn.execute("UPDATE telephony.services SET calcom_event_type_id = 8, is_active = false "
+                     "WHERE service_id = %s", [dead])
     assert world.value(two[0], "SELECT service_id FROM tenantcall.select_service()") == good
 
 
 def test_cache_keys_of_branches_differ(world, two, naive):
     """A key for each branch; the application's reader formatted a UUID as a number."""
     naive.run(r"""
-        CREATE FUNCTION app.key(company bigint, branch uuid, event_type bigint) RETURNS text LANGUAGE sql AS
-        $$ SELECT format('cal_slots_%s_%s_%s', company, coalesce(substring(branch::text FROM '^\d+'), '0'),
-                         event_type) $$""")
+        CREATE FUNCTION app.key(company bigint, branch uuid, event_type bigint) RETURNS text
+        LANGUAGE sql AS $$
+        SELECT format('cal_slots_%s_%s_%s', company,
+                      coalesce(substring(branch::text FROM '^\d+'), '0'), event_type) $$""")
     uuids = ("7a3cf6a4-5d50-4d0e-9f43-0c2b1f3a9d11", "7f3cf6a4-5d50-4d0e-9f43-0c2b1f3a9d12")
     assert len({naive.value("SELECT app.key(1, %s::uuid, 5)", u) for u in uuids}) == 1
 
     branches = [world.insert(two[0], "branches", "branch_id", name=f"B{n}") for n in range(30)]
     keys = {row[0] for company in two for row in world.see(company, """
-        SELECT tenantcall.alternatives_cache_key(tenantcall.current_company_id(), b, e, t, t + interval '2 hours')
+        SELECT tenantcall.alternatives_cache_key(tenantcall.current_company_id(), b, e, t,
+                                                 t + interval '2 hours')
         FROM unnest(%s::bigint[]) AS b, unnest('{5,55}'::bigint[]) AS e,
              unnest('{2026-12-01 08:00Z,2026-12-01 18:00Z}'::timestamptz[]) AS t""", [branches])}
     assert len(keys) == 2 * 30 * 2 * 2
@@ -552,23 +565,28 @@ def test_cache_keys_of_branches_differ(world, two, naive):
 def test_cache_key_without_team_is_refused(world, two, naive):
     """The team carries the tenant: a key without it would be everybody's."""
     naive.run("""
-        CREATE FUNCTION app.key(team bigint, event_type bigint, day date) RETURNS text LANGUAGE sql AS
-        $$ SELECT format('calcom:slots:%s:%s:%s', team, event_type, day) $$""")
-    assert naive.value("SELECT app.key(NULL, 5, '2026-12-01')") == naive.value("SELECT app.key(NULL, 5, '2026-12-01')")
+        CREATE FUNCTION app.key(event_type bigint, day date, team bigint DEFAULT NULL) RETURNS text
+        LANGUAGE sql AS $$ SELECT format('calcom:slots:%s:%s:%s', team, event_type, day) $$;
+        CREATE TABLE app.teams AS SELECT * FROM (VALUES (1, 71), (2, 72)) AS v (company_id, team)""")
+    assert naive.value("SELECT count(DISTINCT app.key(5, '2026-12-01', team)) FROM app.teams") == 2
+    assert naive.value("SELECT count(DISTINCT app.key(5, '2026-12-01')) FROM app.teams") == 1
     with world.as_app(two[0]) as conn:
         for team in ("NULL", "0", "-1"):
-            assert sqlstate_of(conn, f"SELECT tenantcall.slot_cache_key({team}, 5, '2026-12-01')") in \
-                ("22004", "22023")
-        assert sqlstate_of(conn, "SELECT tenantcall.alternatives_cache_key(1, NULL, 5, now(), now())") == "22004"
+            key = f"SELECT tenantcall.slot_cache_key({team}, 5, '2026-12-01')"
+            assert sqlstate_of(conn, key) in ("22004", "22023")
+        key = "SELECT tenantcall.alternatives_cache_key(1, NULL, 5, now(), now())"
+        assert sqlstate_of(conn, key) == "22004"
 
 
 def test_key_formats_are_the_applications(world, two, naive):
     """What the application has cached is found again; its invalidators wrote another format."""
     reader, invalidator = ("calcom:slots:%s:%s:%s:%s", "calcom:slots:%s:%s")
     assert reader % (7, 5, "2026-12-01", "2026-12-01") != invalidator % (5, "2026-12-01")
-    assert world.see(two[0], "SELECT tenantcall.slot_cache_key(7, 5, '2026-12-01'), "
-                             "tenantcall.alternatives_cache_key(1, 2, 5, '2026-12-01 09:00+01', '2026-12-01 12:30+01')") == \
-        [("calcom:slots:7:5:2026-12-01:2026-12-01", "cal_slots_1_2_5_2026-12-01-08_2026-12-01-11")]
+    assert world.see(two[0], """
+        SELECT tenantcall.slot_cache_key(7, 5, '2026-12-01'),
+               tenantcall.alternatives_cache_key(1, 2, 5, '2026-12-01 09:00+01', '2026-12-01 12:30+01')
+        """) == [("calcom:slots:7:5:2026-12-01:2026-12-01",
+                  "cal_slots_1_2_5_2026-12-01-08_2026-12-01-11")]
 
 
 def test_companys_own_key_reaches_that_company_only(world, two, naive):
@@ -577,7 +595,8 @@ def test_companys_own_key_reaches_that_company_only(world, two, naive):
     naive.run("UPDATE app.calls SET status = 'completed' WHERE call_id = 'call'")  # whoever posted it
     assert naive.value("SELECT status FROM app.calls") == "completed"
 
-    world.admin.execute("SELECT tenantcall.set_webhook_key('retell', 'alpha', 'key_of_alpha', %s)", [two[0].id])
+    world.admin.execute("SELECT tenantcall.set_webhook_key('retell', 'alpha', 'key_of_alpha', %s)",
+                        [two[0].id])
     alpha, account = world.gateway("key_of_alpha"), world.gateway(KEY)
     call = Call("call", to=B)
     assert account.event(call.started())["outcome"] == "applied"

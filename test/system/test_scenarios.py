@@ -99,11 +99,12 @@ def test_two_branches_of_one_company(world):
     for branch, number in clinic.numbers.items():
         call = Call(f"call_{branch}", to=number)
         ring = gateway.ring(inbound(number))
-        assert (ring["outcome"], ring["answer"]["call_inbound"]["dynamic_variables"]["branch_name"]) == \
-            ("accepted", branch)
+        assert ring["outcome"] == "accepted"
+        assert ring["answer"]["call_inbound"]["dynamic_variables"]["branch_name"] == branch
         assert gateway.event(call.started())["branch_id"] == clinic.branches[branch]
         accepted = gateway.function(call.function("t"))
-        assert (accepted["company_id"], accepted["branch_id"]) == (clinic.id, clinic.branches[branch])
+        assert accepted["company_id"] == clinic.id
+        assert accepted["branch_id"] == clinic.branches[branch]
         assert gateway.event(call.ended())["branch_id"] == clinic.branches[branch]
 
     assert world.see(clinic, OWN_CALLS) == [
@@ -126,7 +127,7 @@ def test_two_branches_of_one_company(world):
 
 
 def test_parallel_calls_of_one_company(world):
-    """Eight calls at once over eight connections, each event by several of them, none lost or twice."""
+    """Eight calls over eight connections, each event by two of them, none lost or applied twice."""
     busy = world.company("Busy", Mitte="+4930400001", West="+4930400002")
     bystander = world.company("Bystander", Ost="+4930400009")
     gateways = [world.gateway() for _ in range(8)]
@@ -150,7 +151,7 @@ def test_parallel_calls_of_one_company(world):
                 told.append(accepted["outcome"])
         return told
 
-    told = [outcome for part in in_parallel(*[lambda i=i: job(i) for i in range(8)]) for outcome in part]
+    told = sum(in_parallel(*[lambda i=i: job(i) for i in range(8)]), [])
     assert set(told) <= {"applied", "merged", "duplicate", "run", "replay", "busy"}
 
     assert world.see(busy, OWN_CALLS) == [
@@ -163,7 +164,8 @@ def test_parallel_calls_of_one_company(world):
         [(told.count("run"),) * 3]
     # each call completed once, was analyzed once, and nothing moved back
     assert world.see(busy, """
-        SELECT count(*) FILTER (WHERE to_state = 'analyzed'), count(*) FILTER (WHERE to_state = 'completed'),
+        SELECT count(*) FILTER (WHERE to_state = 'analyzed'),
+               count(*) FILTER (WHERE to_state = 'completed'),
                count(*) FILTER (WHERE from_state IN ('completed', 'analyzed') AND to_state = 'ongoing')
         FROM telephony.call_transitions""") == [(8, 8, 0)]
     assert world.see(busy, "SELECT DISTINCT duration FROM telephony.calls")[0][0].seconds == 60
@@ -212,6 +214,20 @@ def test_parallel_calls_of_different_companies(world):
             "SELECT count(*) FROM telephony.calls").fetchone() == (0,)
 
 
+def test_one_call_has_one_company_under_a_race(world):
+    """Two numbers of two companies in events of one call, at the same moment: one of them has it."""
+    pair = [world.company(f"Racer {n}", Main=f"+493051000{n}") for n in range(2)]
+    gateways = [world.gateway() for _ in pair]
+    for number in range(20):
+        told = in_parallel(*[
+            lambda g=gateway, c=company: g.event(Call(f"race_{number}", to=c.numbers["Main"]).started())
+            for gateway, company in zip(gateways, pair)])
+        assert sorted(answer["outcome"] for answer in told) == ["applied", "conflict"]
+    owned = [{row[0] for row in world.see(company, OWN_CALLS)} for company in pair]
+    assert not owned[0] & owned[1]
+    assert owned[0] | owned[1] == {f"race_{number}" for number in range(20)}
+
+
 @pytest.mark.parametrize("connections", [1, 4])
 def test_rate_limit_per_tenant(world, connections):
     """A burst of one company is cut at its bucket; the other's and the unknown callers' are full."""
@@ -245,16 +261,18 @@ def test_rate_limit_per_tenant(world, connections):
     other = Call("call_quiet", to="+4930600002")
     assert [gateway.function(other.function(f"q{n}"))["outcome"] for n in range(50)] == ["run"] * 50
     # a retry of what was let through before takes no token
-    assert gateway.function(call.function(run[0]["idempotency_key"].split("/")[1]))["outcome"] == "busy"
+    known = run[0]["idempotency_key"].split("/")[1]
+    assert gateway.function(call.function(known))["outcome"] == "busy"
     # numbers that nobody owns neither take from a company's bucket nor share one
     stranger = Call("call_nobody", to="+4930699999")
     assert gateway.function(stranger.function("s"))["outcome"] == "unknown"
 
-    rows = {company.name: world.see(company, "SELECT company_id, allowed, denied FROM tenantcall.stat_rate_limits "
-                                             "WHERE policy = 'function_call'") for company in (loud, quiet)}
-    assert rows == {"Loud": [(loud.id, len(run), len(limited))], "Quiet": [(quiet.id, 50, 0)]}
+    spent = ("SELECT company_id, allowed, denied FROM tenantcall.stat_rate_limits "
+             "WHERE policy = 'function_call'")
+    assert world.see(loud, spent) == [(loud.id, len(run), len(limited))]
+    assert world.see(quiet, spent) == [(quiet.id, 50, 0)]
     assert world.see(loud, "SELECT count(*) FROM telephony.function_calls") == [(len(run),)]
     assert world.see(quiet, "SELECT count(*) FROM telephony.function_calls") == [(50,)]
-    assert world.see(quiet, "SELECT count(*) FROM telephony.tenant_decisions WHERE outcome = 'limited'") == [(0,)]
-    assert world.see(loud, "SELECT count(*) FROM telephony.tenant_decisions WHERE outcome = 'limited'") == \
-        [(len(limited),)]
+    refusals = "SELECT count(*) FROM telephony.tenant_decisions WHERE outcome = 'limited'"
+    assert world.see(loud, refusals) == [(len(limited),)]
+    assert world.see(quiet, refusals) == [(0,)]
