@@ -26,7 +26,7 @@ CREATE VIEW tenantcall.role_functions AS
                           'finish_function_call', 'replay_quarantined']),
         ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
-                        'release_agent', 'set_credential', 'set_webhook_key', 'drop_webhook_key',
+                        'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'rate_table', 'set_lifecycle_state',
                         'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined'])
     ) AS f (kind, names), unnest(names) AS function;
