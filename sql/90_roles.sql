@@ -171,3 +171,24 @@ CREATE FUNCTION tenantcall.grant_admin(role name) RETURNS void
     AS $$ SELECT tenantcall.grant_kind(role, 'admin') $$;
 COMMENT ON FUNCTION tenantcall.grant_admin(name) IS 'gives a role the rights of an administrator: directory, secrets, policies; entering a company is recorded; superuser';
 REVOKE ALL ON FUNCTION tenantcall.grant_admin(name) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.revoke_role(role name) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    tables_schema name := (SELECT i.schema_name FROM tenantcall.installation AS i);
+    spaces text := concat_ws(', ', 'tenantcall', quote_ident(tables_schema));
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION 'argument "role" must not be NULL' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+        EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tenantcall FROM %I', role);
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %s FROM %I', spaces, role);
+        EXECUTE format('REVOKE ALL ON SCHEMA %s FROM %I', spaces, role);
+    END IF;
+    DELETE FROM tenantcall.role_kinds AS k WHERE k.role = revoke_role.role;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.revoke_role(name) IS 'takes back all that grant_app(), grant_gateway() and grant_admin() gave; also of a role that is gone; superuser';
+REVOKE ALL ON FUNCTION tenantcall.revoke_role(name) FROM PUBLIC;
