@@ -388,6 +388,13 @@ BEGIN
                        'FOR EACH ROW EXECUTE FUNCTION tenantcall.invalidate_cache_trigger()', tables_schema, cached);
         EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_invalidate', tables_schema, cached);
     END LOOP;
+    EXECUTE format('CREATE TRIGGER tenantcall_credential_insert BEFORE INSERT ON %I.branches FOR EACH ROW '
+                   'WHEN (NEW.credential IS NOT NULL) EXECUTE FUNCTION tenantcall.credential_guard_trigger()', tables_schema);
+    EXECUTE format('CREATE TRIGGER tenantcall_credential_update BEFORE UPDATE ON %I.branches FOR EACH ROW '
+                   'WHEN (OLD.credential IS DISTINCT FROM NEW.credential) '
+                   'EXECUTE FUNCTION tenantcall.credential_guard_trigger()', tables_schema);
+    EXECUTE format('ALTER TABLE %I.branches ENABLE ALWAYS TRIGGER tenantcall_credential_insert, '
+                   'ENABLE ALWAYS TRIGGER tenantcall_credential_update', tables_schema);
     PERFORM tenantcall.track_lifecycle(format('%I.calls', tables_schema)::regclass, 'status', 'call',
                                        format('%I.call_transitions', tables_schema)::regclass);
 END

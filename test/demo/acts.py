@@ -90,10 +90,11 @@ def onboard(demo, town):
             (GARAGE, "garage", {"Riem": "+4989333301"})):
         town.ids[company] = demo.sql("SELECT tenantcall.create_company(%s, 'DE', 'Europe/Berlin')",
                                      [company], role="admin")[0]["create_company"]
+        demo.sql("SELECT tenantcall.assign_credential(%s, %s)", [town.id(company), account], role="admin")
         for branch, number in branches.items():
             town.branches[company, branch] = in_company(
-                demo, town, company, "INSERT INTO telephony.branches (name, credential) "
-                "VALUES (%s, %s) RETURNING branch_id", [branch, account])[0]["branch_id"]
+                demo, town, company, "INSERT INTO telephony.branches (name) VALUES (%s) "
+                "RETURNING branch_id", [branch])[0]["branch_id"]
             demo.sql("SELECT tenantcall.assign_number(%s, %s, %s)",
                      [number, town.id(company), town.branch(company, branch)], role="admin")
             town.numbers[number] = company, branch
@@ -120,8 +121,8 @@ def choose(demo, town, company, branch):
     """The service that a caller of a branch gets."""
     row, = in_company(demo, town, company, """
         SELECT s.name AS service, s.reason AS "chosen by", s.calcom_event_type_id AS "event type",
-               b.credential AS "Cal.com account"
-        FROM telephony.branches AS b, tenantcall.select_service(NULL, b.branch_id) AS s
+               coalesce(b.credential, c.credential) AS "Cal.com account"
+        FROM telephony.branches AS b JOIN telephony.companies AS c USING (company_id), tenantcall.select_service(NULL, b.branch_id) AS s
         WHERE b.branch_id = %s""", [town.branch(company, branch)])
     return row
 

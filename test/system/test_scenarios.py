@@ -56,8 +56,7 @@ def test_two_companies_on_one_calcom_account(world):
                         "'https://api.example.invalid')")
     choices = {}
     for company, team in ((north, 71), (south, 72)):
-        with world.as_admin(company) as conn:
-            conn.execute("UPDATE telephony.branches SET credential = 'shared'")
+        world.admin.execute("SELECT tenantcall.assign_credential(%s, 'shared')", [company.id])
         choices[company.name] = world.service(company, "Consultation", calcom_event_type_id=500,
                                               calcom_team_id=team, is_default=True)
     gateway = world.gateway()
@@ -84,6 +83,16 @@ def test_two_companies_on_one_calcom_account(world):
     assert len(keys) == 4  # two kinds for each, though account and event type are the same
     with world.as_app(north) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("SELECT * FROM tenantcall.secrets")
+    # an application writes branches, but cannot reach for another company's account
+    for statement in ("UPDATE telephony.branches SET credential = 'shared'",
+                      "INSERT INTO telephony.branches (name, credential) VALUES ('New', 'shared')"):
+        with world.as_app(north) as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute(statement)
+    with world.as_app(north) as conn:
+        conn.execute("UPDATE telephony.branches SET name = name")
+    with pytest.raises(psycopg.Error) as error:
+        world.admin.execute("SELECT tenantcall.assign_credential(%s, 'no such')", [north.id])
+    assert error.value.sqlstate == "PT404"
 
 
 def test_two_branches_of_one_company(world):
