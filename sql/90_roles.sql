@@ -20,10 +20,10 @@ CREATE VIEW tenantcall.role_functions AS
     FROM (VALUES
         ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek',
                       'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
-                      'slot_cache_key', 'alternatives_cache_key']),
+                      'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',
-                          'finish_function_call', 'replay_quarantined']),
+                          'finish_function_call', 'replay_quarantined', 'advance_call']),
         ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
                         'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',

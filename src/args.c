@@ -8,10 +8,14 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "utils/builtins.h"
 
 #include "args.h"
+#include "compat.h"
 
 /* Raises: NULL where a value is required. */
 static void
@@ -69,6 +73,16 @@ char *
 tc_arg_optional_text(FunctionCallInfo fcinfo, int arg)
 {
 	return PG_ARGISNULL(arg) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(arg));
+}
+
+/* May the current user call this function of ours?  False as well if there is none such. */
+bool
+tc_may_call(const char *name, int nargs, const Oid *argtypes)
+{
+	List *qualified = list_make2(makeString("tenantcall"), makeString(pstrdup(name)));
+	Oid function = LookupFuncName(qualified, nargs, argtypes, true);
+
+	return OidIsValid(function) && tc_may_execute(function, GetUserId());
 }
 
 /* The declared row type, blessed; looked up once per call site. */

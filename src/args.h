@@ -17,6 +17,9 @@ extern char *tc_arg_text(FunctionCallInfo fcinfo, int arg, const char *name);
 extern int64 tc_arg_optional_id(FunctionCallInfo fcinfo, int arg, const char *name);
 extern char *tc_arg_optional_text(FunctionCallInfo fcinfo, int arg);
 
+/* May the current user call this function of schema tenantcall? */
+extern bool tc_may_call(const char *name, int nargs, const Oid *argtypes);
+
 /* Returns one row, or none (values NULL), from a function declared RETURNS TABLE. */
 extern Datum tc_return_row(FunctionCallInfo fcinfo, const Datum *values, const bool *nulls);
 

@@ -12,12 +12,9 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
@@ -47,11 +44,9 @@ static TcStatement record_entry = {
 static bool
 is_admin(void)
 {
-	Oid argtypes[3] = {INT8OID, TEXTOID, TEXTOID};
-	List *name = list_make2(makeString("tenantcall"), makeString("set_company_status"));
-	Oid function = LookupFuncName(name, 3, argtypes, true);
+	static const Oid argtypes[3] = {INT8OID, TEXTOID, TEXTOID};
 
-	return OidIsValid(function) && tc_may_execute(function, GetUserId());
+	return tc_may_call("set_company_status", 3, argtypes);
 }
 
 /* Records that an administrator entered the tenant now in context. */

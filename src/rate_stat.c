@@ -8,14 +8,11 @@
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_func.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -37,14 +34,11 @@ PG_FUNCTION_INFO_V1(tc_rate_table);
 static bool
 sees_all(void)
 {
-	Oid argtypes[] = {TEXTOID, INT8OID, INTERVALOID, INT8OID, INT8OID, BOOLOID, BOOLOID, TEXTOID};
-	List *name = list_make2(makeString("tenantcall"), makeString("set_rate_policy"));
-	Oid function;
+	static const Oid argtypes[] = {TEXTOID, INT8OID, INTERVALOID, INT8OID,
+								   INT8OID, BOOLOID, BOOLOID,	  TEXTOID};
 
-	if (superuser() || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
-		return true;
-	function = LookupFuncName(name, lengthof(argtypes), argtypes, true);
-	return OidIsValid(function) && tc_may_execute(function, GetUserId());
+	return superuser() || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
+		   tc_may_call("set_rate_policy", lengthof(argtypes), argtypes);
 }
 
 /* Fills the columns that say whose bucket it is. */
