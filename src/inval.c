@@ -4,7 +4,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/inval.h"
@@ -13,13 +16,20 @@
 
 #include "inval.h"
 
-/* Oid of a table or view in schema tenantcall, or InvalidOid. */
+/* Oid of a table or view of the extension, or InvalidOid. */
 Oid
 tc_own_relation(const char *name)
 {
 	Oid schema = get_namespace_oid("tenantcall", true);
+	Oid extension = get_extension_oid("tenantcall", true);
+	Oid relid;
 
-	return OidIsValid(schema) ? get_relname_relid(name, schema) : InvalidOid;
+	if (!OidIsValid(schema) || !OidIsValid(extension))
+		return InvalidOid;
+	relid = get_relname_relid(name, schema);
+	if (!OidIsValid(relid) || getExtensionOfObject(RelationRelationId, relid) != extension)
+		return InvalidOid;
+	return relid;
 }
 
 PG_FUNCTION_INFO_V1(tc_invalidate_cache_trigger);

@@ -22,7 +22,10 @@
 
 #include "postgres.h"
 
-/* Oid of a table or view in schema tenantcall, or InvalidOid. */
+/*
+ * Oid of a table or view of the extension, or InvalidOid.  It must be a member: hooks run in
+ * databases without the extension too, where anybody may make a schema of that name.
+ */
 extern Oid tc_own_relation(const char *name);
 
 #endif /* TC_INVAL_H */

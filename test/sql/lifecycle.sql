@@ -227,10 +227,14 @@ SELECT untrack_lifecycle('calls');
 UPDATE calls SET status = 'ongoing' WHERE call_id = 6;
 -- a row from before that is in no state of the lifecycle stays where it is
 UPDATE calls SET status = 'ringing' WHERE call_id = 6;
+UPDATE calls SET status = NULL WHERE call_id = 5;
 SELECT track_lifecycle('calls', 'status');
 \set VERBOSITY default
 UPDATE calls SET status = 'completed' WHERE call_id = 6;
-UPDATE calls SET note = 'fine' WHERE call_id = 6;
+UPDATE calls SET note = 'fine' WHERE call_id IN (5, 6);
+-- one that is in none may begin
+UPDATE calls SET status = 'ongoing' WHERE call_id = 5;
+UPDATE calls SET status = 'inbound' WHERE call_id = 5;
 
 -- partitions: rows that move to another one move by the rules, and are recorded once
 CREATE TABLE parted (company_id int, call_id int, status text, PRIMARY KEY (company_id, call_id, status))
@@ -272,7 +276,7 @@ RESET session_replication_role;
 -- company of the row, although row security binds the owner of the audit table, too
 CREATE ROLE regress_tc_lifecycle_owner;
 GRANT USAGE, CREATE ON SCHEMA test_lifecycle TO regress_tc_lifecycle_owner;
-GRANT EXECUTE ON FUNCTION track_lifecycle, require_trackable, lifecycle_verify, drop_lifecycle_triggers, lifecycle_trigger
+GRANT EXECUTE ON FUNCTION track_lifecycle, require_trackable, lifecycle_verify, drop_lifecycle_trigger, lifecycle_trigger
     TO regress_tc_lifecycle_owner;
 SET ROLE regress_tc_lifecycle_owner;
 CREATE TABLE scoped_calls (company_id bigint, call_id int, status text, PRIMARY KEY (company_id, call_id));

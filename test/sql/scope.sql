@@ -117,6 +117,26 @@ SELECT tenantcall.scope_table('parent');
 RESET ROLE;
 SELECT count(*) FROM tenantcall.scope_registry WHERE rel IN ('child_4'::regclass, 'holed'::regclass);
 
+-- Other DDL passes, also what runs outside of a transaction block.
+SET ROLE regress_tc_scope_owner;
+CREATE TABLE plain (id int, note text);
+CREATE INDEX plain_note ON plain (note);
+DROP INDEX CONCURRENTLY plain_note;
+REINDEX TABLE CONCURRENTLY by_int;
+CREATE TABLE loose (LIKE parted);
+ALTER TABLE parted ATTACH PARTITION loose FOR VALUES FROM ('2040-01-01') TO ('2041-01-01');
+ALTER TABLE parted DETACH PARTITION loose CONCURRENTLY;
+CREATE TYPE row_type AS (company_id bigint, id int);
+CREATE TABLE typed_table OF row_type;
+SELECT tenantcall.scope_table('typed_table');
+DROP TYPE row_type CASCADE;
+SELECT * FROM refusal('ALTER TABLE by_int ALTER COLUMN company_id TYPE bigint');
+BEGIN;
+DROP TABLE by_int;
+ROLLBACK;
+RESET ROLE;
+SELECT relation FROM tenantcall.scoped_tables WHERE relation::text IN ('by_int', 'loose', 'typed_table') ORDER BY relation::text;
+
 -- Renamed columns are followed, dropped tables forgotten.
 ALTER TABLE parted RENAME COLUMN company_id TO firm;
 ALTER TABLE by_int RENAME COLUMN note TO remark;
@@ -244,6 +264,14 @@ SELECT tenantcall.scope_plan('live');
 SELECT tenantcall.scope_plan('live_parted');
 SELECT * FROM refusal('SELECT tenantcall.scope_plan(''seen'')');
 SELECT * FROM refusal('SELECT tenantcall.scope_plan(''live'', ''nothing'')');
+-- ... taken up where an interrupted build left an invalid index
+CREATE TABLE halted (id int, company_id bigint NOT NULL);
+SELECT (regexp_match(statement, 'CONCURRENTLY (\S+) ON'))[1] AS name FROM tenantcall.scope_plan('halted') AS statement LIMIT 1 \gset
+CREATE INDEX :name ON halted (company_id);
+RESET ROLE;
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = :'name'::regclass;
+SET ROLE regress_tc_scope_owner;
+SELECT tenantcall.scope_plan('halted');
 \t
 RESET ROLE;
 \d live

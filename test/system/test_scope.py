@@ -170,6 +170,22 @@ def test_extension_dropped_and_made_again(db):
                             "WHERE relation = 'mine.t'::regclass").fetchone() == (True,)
 
 
+def test_somebody_elses_schema_of_our_name(cluster, role):
+    """In a database without the extension, a table of the registry's name is none of ours."""
+    owner = role("scope_squatter")
+    cluster.sql(f'CREATE DATABASE squatted OWNER "{owner}" TEMPLATE template0')
+    try:
+        with cluster.connect(role=owner, dbname="squatted", autocommit=True) as conn:
+            conn.execute("CREATE SCHEMA tenantcall; CREATE TABLE tenantcall.scope_registry (a int, b int, c int); "
+                         "INSERT INTO tenantcall.scope_registry VALUES (1, 1, 1)")
+            conn.execute("CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; "
+                         "CREATE POLICY p ON t USING (true); INSERT INTO t VALUES (1)")
+            assert conn.execute("SELECT count(*) FROM t").fetchone() == (1,)
+            assert conn.execute("SELECT count(*) FROM tenantcall.scope_registry").fetchone() == (1,)
+    finally:
+        cluster.drop_database("squatted")
+
+
 def test_without_preload(make_cluster):
     """On a server that does not preload us, DDL works, and new partitions are scoped all the same."""
     server = make_cluster()
