@@ -81,6 +81,7 @@ BEGIN
                                 ELSE format('It can become role "%s", which %s.', unbound.rolname, unbound.why) END,
                   HINT = CASE WHEN unbound.rolname <> role THEN format('REVOKE %I FROM %I, or name another role.', unbound.rolname, role)
                               WHEN unbound.why LIKE 'owns %' THEN 'Give the tables to a role that nobody logs in as, or name another role.'
+                              WHEN unbound.why LIKE 'reaches %' THEN 'Name another role.'
                               ELSE format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOREPLICATION, or name another role.', role) END;
     END IF;
 END

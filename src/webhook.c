@@ -243,7 +243,8 @@ store_secret(const char *kind, const char *provider, const char *name, char *sec
 	tc_act_end(&act);
 	if (rows == 0)
 		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
-						errmsg("a %s named \"%s\" exists for another company", kind, name),
+						errmsg("a %s named \"%s\" exists for another company",
+							   strcmp(kind, "webhook") == 0 ? "webhook key" : kind, name),
 						errhint("Drop it first, or use another name.")));
 }
 
