@@ -28,9 +28,10 @@ PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 # Parameters may stay unused, since callbacks and fmgr functions have fixed signatures.
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -Isrc \
 	-DTENANTCALL_VERSION='"$(EXTVERSION)"'
-# The server's own flags may be gcc's, which clang does not know.
+# The server's own flags and attributes may be gcc's, which clang does not know.
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter \
-	$(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument -Wno-unknown-warning-option)
+	$(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument \
+	-Wno-ignored-attributes -Wno-unknown-warning-option)
 
 # make installcheck, against a running server that preloads tenantcall; make test needs none.
 REGRESS = setup $(filter-out setup,$(sort $(basename $(notdir $(wildcard test/sql/*.sql)))))
@@ -103,7 +104,8 @@ lint:
 
 # Unit tests: the pure cores alone, with no server, under AddressSanitizer and UBSan.
 UNIT_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Isrc -Itest/unit -fno-omit-frame-pointer \
-	-fsanitize=address,undefined -fno-sanitize-recover=all
+	-fsanitize=address,undefined -fno-sanitize-recover=all \
+	-Wno-unknown-warning-option -Wno-format-truncation
 UNIT_DIR = test/unit/bin
 UNIT_TESTS = $(patsubst test/unit/%.c,$(UNIT_DIR)/%,$(sort $(wildcard test/unit/test_*.c)))
 UNIT_CORES = $(patsubst src/%.c,$(UNIT_DIR)/%.o,$(sort $(wildcard src/*_core.c)))

@@ -18,14 +18,15 @@ SELECT pg_catalog.pg_extension_config_dump('tenantcall.role_kinds', '');
 CREATE VIEW tenantcall.role_functions AS
     SELECT kind, function
     FROM (VALUES
-        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek', 'rate_headers', 'rate_buckets',
-                      'can_transition', 'next_states']),
+        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek',
+                      'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
+                      'slot_cache_key', 'alternatives_cache_key']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',
                           'finish_function_call', 'replay_quarantined']),
         ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
-                        'release_agent', 'set_credential', 'set_webhook_key', 'drop_webhook_key',
+                        'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'rate_table', 'set_lifecycle_state',
                         'drop_lifecycle_state', 'set_transition', 'replay_quarantined'])
     ) AS f (kind, names), unnest(names) AS function;
@@ -140,6 +141,7 @@ BEGIN
     PERFORM tenantcall.grant_functions(role, kind);
     PERFORM tenantcall.grant_tables(role);
     EXECUTE format('GRANT SELECT ON tenantcall.stat_rate_limits TO %I', role);
+    EXECUTE format('GRANT SELECT (schema_name) ON tenantcall.installation TO %I', role);
     IF kind = 'admin' THEN
         EXECUTE format('GRANT SELECT ON tenantcall.quarantined, tenantcall.scoped_tables, tenantcall.tracked_tables, '
                        'tenantcall.lifecycles, tenantcall.lifecycle_states_in_force, '
