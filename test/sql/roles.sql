@@ -60,6 +60,7 @@ WHERE n.acl IS DISTINCT FROM b.acl;
 SELECT role, kind FROM tenantcall.role_kinds WHERE role LIKE 'regress_tc_roles%' ORDER BY role, kind;
 
 -- every function of the extension: + may execute it
+\pset format unaligned
 CREATE FUNCTION roles_may(role text, p pg_proc) RETURNS text LANGUAGE sql AS $$
 SELECT CASE WHEN has_function_privilege(role, p.oid, 'EXECUTE') THEN '+' ELSE '' END
 $$;
@@ -88,8 +89,9 @@ AND roles_rights('regress_tc_roles_nobody', c) || roles_rights('regress_tc_roles
     || roles_rights('regress_tc_roles_gateway', c) || roles_rights('regress_tc_roles_admin', c) <> ''
 ORDER BY 1, 2;
 -- rights on single columns, schemas, and the right to grant on
-SELECT count(*) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-WHERE c.relnamespace IN ('tenantcall'::regnamespace, 'telephony'::regnamespace) AND a.attacl IS NOT NULL;
+SELECT c.relname, a.attname, x.grantee::regrole, x.privilege_type FROM pg_attribute AS a
+JOIN pg_class AS c ON c.oid = a.attrelid, aclexplode(a.attacl) AS x
+WHERE c.relnamespace IN ('tenantcall'::regnamespace, 'telephony'::regnamespace) ORDER BY 1, 2, 3, 4;
 SELECT n.nspname, r.rolname, has_schema_privilege(r.rolname, n.oid, 'USAGE') AS usage, has_schema_privilege(r.rolname, n.oid, 'CREATE') AS create
 FROM pg_namespace AS n, pg_roles AS r WHERE n.nspname IN ('tenantcall', 'telephony')
 AND r.rolname IN ('regress_tc_roles_nobody', 'regress_tc_roles_app', 'regress_tc_roles_gateway', 'regress_tc_roles_admin') ORDER BY 1, 2;
