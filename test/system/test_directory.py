@@ -114,8 +114,8 @@ def test_history_is_contiguous(house):
         for place in (two, one, two):
             admin.execute("SELECT tenantcall.move_number(%s, %s, %s)", [number, *place[:2]])
         rows = admin.execute(
-            "SELECT assigned_at, released_at, lead(assigned_at) OVER (ORDER BY assigned_at) "
-            "FROM telephony.phone_numbers WHERE number = %s ORDER BY assigned_at", [number]).fetchall()
+            "SELECT assigned_at, released_at, lead(assigned_at) OVER (ORDER BY phone_number_id) "
+            "FROM telephony.phone_numbers WHERE number = %s ORDER BY phone_number_id", [number]).fetchall()
         assert len(rows) == 4
         for assigned, released, following in rows:
             assert released == following and (released is None or released >= assigned)
