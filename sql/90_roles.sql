@@ -57,6 +57,8 @@ BEGIN
     END IF;
     SELECT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
                            WHEN r.rolbypassrls THEN 'has BYPASSRLS'
+                           WHEN r.rolcreaterole THEN 'has CREATEROLE, and can make itself a member of others'
+                           WHEN r.rolreplication THEN 'has REPLICATION, and can copy the whole server'
                            WHEN r.rolname = 'tenantcall_owner' THEN 'owns the tables of the tenants'
                            WHEN r.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
                                               'pg_read_server_files', 'pg_write_server_files')
@@ -66,7 +68,7 @@ BEGIN
     INTO unbound
     FROM pg_roles AS r
     WHERE pg_has_role(role, r.oid, 'MEMBER')
-      AND (r.rolsuper OR r.rolbypassrls
+      AND (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolreplication
            OR r.rolname IN ('tenantcall_owner', 'pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
                             'pg_read_server_files', 'pg_write_server_files')
            OR EXISTS (SELECT FROM tenantcall.scope_registry AS s JOIN pg_class AS c ON c.oid = s.rel
@@ -80,7 +82,8 @@ BEGIN
                                 ELSE format('It can become role "%s", which %s.', unbound.rolname, unbound.why) END,
                   HINT = CASE WHEN unbound.rolname <> role THEN format('REVOKE %I FROM %I, or name another role.', unbound.rolname, role)
                               WHEN unbound.why LIKE 'owns %' THEN 'Give the tables to a role that nobody logs in as, or name another role.'
-                              ELSE format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS, or name another role.', role) END;
+                              WHEN unbound.why LIKE 'reaches %' THEN 'Name another role.'
+                              ELSE format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOREPLICATION, or name another role.', role) END;
     END IF;
 END
 $$;
