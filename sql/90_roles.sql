@@ -20,7 +20,8 @@ CREATE VIEW tenantcall.role_functions AS
     FROM (VALUES
         ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek',
                       'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
-                      'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline']),
+                      'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline', 'company_usage',
+                      'forget_caller']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',
                           'finish_function_call', 'replay_quarantined', 'advance_call']),
@@ -28,7 +29,7 @@ CREATE VIEW tenantcall.role_functions AS
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
                         'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'rate_table', 'set_lifecycle_state',
-                        'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined'])
+                        'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined', 'stuck_calls', 'close_stuck_calls'])
     ) AS f (kind, names), unnest(names) AS function;
 COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;

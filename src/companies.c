@@ -1,0 +1,118 @@
+/*
+ * companies.c
+ *		The companies that a report, or upkeep, is for.
+ *
+ * What concerns many companies is done for one after the other, each under its own tenant (act.h).
+ * This is the list to go through.  It is read below row security, as of now.
+ *
+ * No state, no locks that stay.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "args.h"
+#include "companies.h"
+#include "context.h"
+#include "directory.h"
+#include "errors.h"
+#include "telephony.h"
+
+/* A list that grows. */
+typedef struct List64
+{
+	int64 *ids;
+	int count;
+	int room;
+} List64;
+
+/* Takes the id of a row of companies. */
+static bool
+visit_company(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	List64 *list = arg;
+
+	if (list->count == list->room)
+	{
+		list->room *= 2;
+		list->ids = repalloc(list->ids, list->room * sizeof(int64));
+	}
+	list->ids[list->count++] = tc_row_int8(tuple, desc, "company_id");
+	return true;
+}
+
+/* Orders ids. */
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64 left = *(const int64 *) a;
+	int64 right = *(const int64 *) b;
+
+	return (left > right) - (left < right);
+}
+
+/* Raises unless the caller may enter any company. */
+static void
+require_any(void)
+{
+	static const Oid enter_types[2] = {INT8OID, INT8OID};
+
+	if (!tc_may_call("enter", 2, enter_types))
+		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT), errmsg("no tenant has been entered"),
+						errhint("Enter a company first, in the same transaction.")));
+}
+
+/* The companies, in order of their ids. */
+TcContext *
+tc_companies(int *count)
+{
+	const TcTelephony *tables = tc_telephony_required();
+	const TcContext *entered = tc_context_current();
+	List64 list = {.room = 64};
+	TcContext *companies;
+
+	if (entered != NULL)
+	{
+		*count = 1;
+		companies = palloc(sizeof(TcContext));
+		*companies = *entered;
+		return companies;
+	}
+	require_any();
+	list.ids = palloc(list.room * sizeof(int64));
+	tc_read_rows(tables->companies, NULL, 0, visit_company, &list);
+	qsort(list.ids, list.count, sizeof(int64), compare_ids);
+	companies = palloc0(Max(list.count, 1) * sizeof(TcContext));
+	*count = 0;
+	for (int i = 0; i < list.count; i++)
+	{
+		TcContext *company = &companies[*count];
+
+		company->company_id = list.ids[i];
+		if (tc_directory_fill(company))
+			(*count)++;
+		else
+			memset(company, 0, sizeof(*company)); /* deleted meanwhile */
+	}
+	pfree(list.ids);
+	return companies;
+}
+
+/* One company. */
+TcContext
+tc_company_required(int64 company_id)
+{
+	const TcContext *entered = tc_context_current();
+	TcContext company = {.company_id = company_id};
+
+	(void) tc_telephony_required();
+	if (entered == NULL)
+		require_any();
+	else if (entered->company_id != company_id)
+		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT), errmsg("another tenant has been entered"),
+						errhint("End the transaction first.")));
+	if (!tc_directory_fill(&company))
+		ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN),
+						errmsg("company " INT64_FORMAT " does not exist", company_id)));
+	return company;
+}

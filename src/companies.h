@@ -1,0 +1,21 @@
+/*
+ * companies.h
+ *		The companies that a report, or upkeep, is for.
+ */
+#ifndef TC_COMPANIES_H
+#define TC_COMPANIES_H
+
+#include "postgres.h"
+
+#include "context_core.h"
+
+/*
+ * The company that was entered; without one all, for whoever may enter any.  Raises PT403 for
+ * others.  Allocated in the current memory context, by id.
+ */
+extern TcContext *tc_companies(int *count);
+
+/* The same of one company; raises PT403 if it is not the caller's, PT404 if there is none. */
+extern TcContext tc_company_required(int64 company_id);
+
+#endif /* TC_COMPANIES_H */

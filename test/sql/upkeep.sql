@@ -1,0 +1,99 @@
+-- stuck calls, and usage by company and day
+SET client_min_messages = warning;
+CREATE ROLE regress_tc_upkeep_admin;
+CREATE ROLE regress_tc_upkeep_app;
+SELECT tenantcall.grant_admin('regress_tc_upkeep_admin'), tenantcall.grant_app('regress_tc_upkeep_app');
+SELECT tenantcall.create_company('Upkeep', 'DE', 'Europe/Berlin') AS c1 \gset
+SELECT tenantcall.create_company('Upkeep too', 'US', 'America/New_York') AS c2 \gset
+BEGIN;
+SELECT tenantcall.enter(:c1);
+INSERT INTO telephony.calls (provider_call_id, status, created_at) VALUES
+    ('upkeep_ringing', 'inbound', now() - interval '5 hours'), ('upkeep_young', 'inbound', now() - interval '1 hour'),
+    ('upkeep_talking', 'inbound', now() - interval '4 hours'), ('upkeep_working', 'inbound', now() - interval '4 hours'),
+    ('upkeep_silent', 'inbound', now() - interval '3 hours'), ('upkeep_over', 'inbound', now() - interval '5 hours'),
+    ('upkeep_told', 'inbound', now() - interval '5 hours');
+UPDATE telephony.calls SET status = 'ongoing' WHERE provider_call_id IN ('upkeep_talking', 'upkeep_working', 'upkeep_silent');
+UPDATE telephony.calls SET status = 'completed' WHERE provider_call_id = 'upkeep_over';
+UPDATE telephony.calls SET ended_at = now() - interval '4 hours' WHERE provider_call_id = 'upkeep_told';
+INSERT INTO telephony.call_events (call_id, call_at, event, received_at, last_received_at, body)
+SELECT call_id, created_at, 'transcript_updated', now() - interval '4 hours', now() - interval '10 minutes', '{}'
+FROM telephony.calls WHERE provider_call_id = 'upkeep_talking';
+INSERT INTO telephony.function_calls (idempotency_key, call_id, name, lease_until, accepted_at)
+SELECT 'upkeep', call_id, 'f', now(), now() - interval '20 minutes' FROM telephony.calls WHERE provider_call_id = 'upkeep_working';
+COMMIT;
+BEGIN;
+SELECT tenantcall.enter(:c2);
+INSERT INTO telephony.calls (provider_call_id, status, created_at) VALUES ('upkeep_other', 'outbound', now() - interval '3 hours');
+COMMIT;
+
+-- of the entered company, oldest first
+BEGIN;
+SELECT tenantcall.enter(:c1);
+SELECT provider_call_id, status, date_trunc('hour', now() - last_sign) AS silent FROM tenantcall.stuck_calls();
+SELECT provider_call_id FROM tenantcall.stuck_calls('4 hours');
+SELECT provider_call_id FROM tenantcall.stuck_calls('5 minutes');
+COMMIT;
+-- of all, as an administrator
+SET ROLE regress_tc_upkeep_admin;
+SELECT company_id = :c2 AS second, provider_call_id FROM tenantcall.stuck_calls() WHERE company_id IN (:c1, :c2);
+SELECT tenantcall.stuck_calls(NULL);
+SELECT tenantcall.stuck_calls('-1 hour');
+\echo :LAST_ERROR_SQLSTATE
+SELECT tenantcall.close_stuck_calls('2 hours', 0);
+SELECT tenantcall.close_stuck_calls('2 hours', NULL);
+BEGIN;
+SELECT tenantcall.enter(:c1);
+SELECT provider_call_id, status FROM tenantcall.close_stuck_calls('2 hours', 1);
+SELECT provider_call_id, status FROM tenantcall.close_stuck_calls();
+SELECT provider_call_id, status FROM tenantcall.close_stuck_calls();
+COMMIT;
+SELECT provider_call_id FROM tenantcall.close_stuck_calls() WHERE company_id IN (:c1, :c2);
+RESET ROLE;
+SELECT provider_call_id, status FROM telephony.calls WHERE provider_call_id LIKE 'upkeep%' ORDER BY call_id;
+SELECT c.provider_call_id, t.from_state, t.to_state, t.reason, t.by_role
+FROM telephony.call_transitions AS t JOIN telephony.calls AS c ON c.company_id = t.company_id AND c.call_id::text = t.key
+WHERE t.to_state = 'abandoned' AND t.company_id IN (:c1, :c2) ORDER BY t.transition_id;
+-- an end that is told later after all corrects it
+BEGIN;
+SELECT tenantcall.enter(:c1);
+UPDATE telephony.calls SET status = 'completed' WHERE provider_call_id = 'upkeep_silent' RETURNING status;
+COMMIT;
+
+-- usage: days of the company's zone, also one of 23 hours
+BEGIN;
+SELECT tenantcall.enter(:c1);
+DELETE FROM telephony.calls;
+INSERT INTO telephony.calls (provider_call_id, status, started_at, duration, cost_cents) VALUES
+    ('u1', 'inbound', '2026-03-28 22:59:59+00', '90 s', 0.1), ('u2', 'inbound', '2026-03-28 23:00:00+00', '20 s', 0.2),
+    ('u3', 'inbound', '2026-03-29 21:59:59+00', '10 s', 12.3456789), ('u4', 'inbound', '2026-03-29 22:00:00+00', NULL, NULL),
+    ('u5', 'inbound', '2026-03-30 22:00:00+00', '1 h', 1000);
+INSERT INTO telephony.function_calls (idempotency_key, name, lease_until, accepted_at) VALUES
+    ('u1', 'f', now(), '2026-03-29 12:00+00'), ('u2', 'f', now(), '2026-03-30 12:00+00'), ('u3', 'f', now(), '2026-03-30 12:00+00');
+INSERT INTO telephony.tenant_decisions (decided_at, kind, outcome, by_role) VALUES
+    ('2026-03-29 12:00+00', 'inbound', 'accepted', 'x'), ('2026-03-29 12:00+00', 'function_call', 'limited', 'x'),
+    ('2026-03-31 12:00+00', 'inbound', 'suspended', 'x');
+COMMIT;
+BEGIN;
+SELECT tenantcall.enter(:c2);
+INSERT INTO telephony.calls (provider_call_id, status, started_at, duration, cost_cents) VALUES ('u6', 'inbound', '2026-03-30 02:00+00', '61 s', 5);
+COMMIT;
+SET ROLE regress_tc_upkeep_admin;
+SELECT company_id = :c2 AS second, day, calls, minutes, function_calls, refusals, cost_cents
+FROM tenantcall.company_usage('2026-03-28', '2026-03-30') WHERE company_id IN (:c1, :c2);
+SELECT count(*) FROM tenantcall.company_usage('2026-03-30', '2026-03-28');
+SELECT tenantcall.company_usage(NULL, '2026-03-28');
+SELECT tenantcall.company_usage('2026-03-28', 'infinity');
+RESET ROLE;
+-- an application sees its own company's
+SELECT tenantcall.sign_token(:c2, NULL, '1 hour') AS token \gset
+SET ROLE regress_tc_upkeep_app;
+SELECT tenantcall.company_usage('2026-03-28', '2026-03-30');
+\echo :LAST_ERROR_SQLSTATE
+SELECT tenantcall.close_stuck_calls();
+BEGIN;
+SELECT tenantcall.enter_token(:'token');
+SELECT company_id = :c2 AS second, day, calls, minutes, cost_cents FROM tenantcall.company_usage('2026-01-01', '2026-12-31') WHERE day < '2026-04-01';
+COMMIT;
+RESET ROLE;
+DROP OWNED BY regress_tc_upkeep_admin, regress_tc_upkeep_app;
+DROP ROLE regress_tc_upkeep_admin, regress_tc_upkeep_app;
