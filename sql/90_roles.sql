@@ -29,7 +29,8 @@ CREATE VIEW tenantcall.role_functions AS
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
                         'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'rate_table', 'set_lifecycle_state',
-                        'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined', 'stuck_calls', 'close_stuck_calls'])
+                        'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined', 'stuck_calls', 'close_stuck_calls',
+                        'export_company', 'delete_company'])
     ) AS f (kind, names), unnest(names) AS function;
 COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;

@@ -63,8 +63,9 @@ static TcStatement erasures[] = {
 			"'call_status', 'direction', 'agent_id', 'start_timestamp', 'end_timestamp', "
 			"'duration_ms', 'disconnection_reason', 'call_cost')))::text "
 			"WHERE e.company_id = $1 AND e.call_id = ANY ($3)"},
-	{.sql = "UPDATE @.function_calls SET args = NULL, answer = NULL "
-			"WHERE company_id = $1 AND call_id = ANY ($3)"},
+	{.sql = "UPDATE @.function_calls AS f SET args = NULL, answer = NULL WHERE f.company_id = $1 "
+			"AND (f.call_id = ANY ($3) OR (f.call_id IS NULL AND EXISTS (SELECT FROM unnest($4) "
+			"AS p (id) WHERE starts_with(f.idempotency_key, p.id || '/'))))"},
 	{.sql = "UPDATE @.tenant_decisions AS d SET from_number = CASE WHEN " IS_NUMBER("d.from_number") " THEN NULL ELSE d.from_number END, to_number = CASE WHEN " IS_NUMBER(
 		 "d.to_number") " THEN NULL ELSE d.to_number END WHERE d.company_id = $1 AND (" IS_NUMBER("d.from_number") " OR " IS_NUMBER("d.to_number") ")"},
 	{.sql = "UPDATE @.customers SET name = NULL, phone = NULL, email = NULL "
@@ -110,7 +111,7 @@ array_result(int column, Oid element)
 static void
 erase(const TcContext *company, const char *number, Datum *calls, int64 counts[N_COUNTS])
 {
-	static const Oid types[] = {INT8OID, TEXTOID, INT8ARRAYOID};
+	static const Oid types[] = {INT8OID, TEXTOID, INT8ARRAYOID, TEXTARRAYOID};
 	MemoryContext caller = CurrentMemoryContext;
 	TcParams params = {0};
 	Datum call_ids;
@@ -125,6 +126,7 @@ erase(const TcContext *company, const char *number, Datum *calls, int64 counts[N
 	call_ids = array_result(1, INT8OID);
 	*calls = array_result(2, TEXTOID);
 	tc_param_datum(&params, call_ids, false);
+	tc_param_datum(&params, *calls, false);
 	for (size_t i = 0; i < lengthof(erasures); i++)
 	{
 		erasures[i].nparams = lengthof(types);
