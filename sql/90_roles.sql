@@ -24,10 +24,33 @@ CREATE VIEW tenantcall.role_functions AS
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
                         'release_agent', 'set_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'rate_table', 'set_lifecycle_state',
-                        'drop_lifecycle_state', 'set_transition', 'replay_quarantined'])
+                        'drop_lifecycle_state', 'set_transition', 'replay_quarantined']),
+        ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
+                        'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
+                        'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
+                        'audit_bypasses', 'audit_readers', 'audit_views', 'audit_definers', 'audit_functions',
+                        'audit_strangers', 'audit_event_triggers', 'audit_roles', 'audit_other_roles',
+                        'audit_role_functions', 'audit_creation', 'audit_server_access', 'audit_settings',
+                        'audit_setting_severity', 'audit_library', 'audit_publications', 'audit_default_privileges'])
     ) AS f (kind, names), unnest(names) AS function;
 COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;
+
+-- Their privileges on the extension's own tables and views.  What is granted beyond is reported
+-- by check_isolation().
+CREATE VIEW tenantcall.role_relations AS
+    SELECT kind, relation, privileges
+    FROM (VALUES
+        ('public', ARRAY['SELECT'], ARRAY['disconnection_reason_defaults', 'disconnection_reasons']),
+        ('app', ARRAY['SELECT'], ARRAY['stat_rate_limits']),
+        ('admin', ARRAY['SELECT'], ARRAY['quarantined', 'scoped_tables', 'tracked_tables', 'lifecycles',
+                                         'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
+                                         'isolation_checks', 'audit_tables', 'audit_references', 'installation',
+                                         'role_kinds', 'role_functions', 'role_relations']),
+        ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], ARRAY['disconnection_reasons'])
+    ) AS r (kind, privileges, names), unnest(names) AS relation;
+COMMENT ON VIEW tenantcall.role_relations IS 'privileges of app, gateway and admin roles on tables and views of tenantcall; gateways and admins have an app''s as well';
+REVOKE ALL ON tenantcall.role_relations FROM PUBLIC;
 
 CREATE VIEW tenantcall.quarantined AS
     SELECT quarantine_id, provider, kind, event, provider_call_id, number, agent, started_at, received_at,
@@ -128,18 +151,17 @@ REVOKE ALL ON FUNCTION tenantcall.grant_tables(name) FROM PUBLIC;
 CREATE FUNCTION tenantcall.grant_kind(role name, kind text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    own record;
 BEGIN
     PERFORM tenantcall.require_bound_role(role);
     PERFORM tenantcall.grant_functions(role, 'app');
     PERFORM tenantcall.grant_functions(role, kind);
     PERFORM tenantcall.grant_tables(role);
-    EXECUTE format('GRANT SELECT ON tenantcall.stat_rate_limits TO %I', role);
-    IF kind = 'admin' THEN
-        EXECUTE format('GRANT SELECT ON tenantcall.quarantined, tenantcall.scoped_tables, tenantcall.tracked_tables, '
-                       'tenantcall.lifecycles, tenantcall.lifecycle_states_in_force, '
-                       'tenantcall.lifecycle_transitions_in_force TO %I', role);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON tenantcall.disconnection_reasons TO %I', role);
-    END IF;
+    FOR own IN SELECT r.relation, r.privileges FROM tenantcall.role_relations AS r
+               WHERE r.kind IN ('app', grant_kind.kind) LOOP
+        EXECUTE format('GRANT %s ON tenantcall.%I TO %I', array_to_string(own.privileges, ', '), own.relation, role);
+    END LOOP;
     INSERT INTO tenantcall.role_kinds VALUES (grant_kind.role, grant_kind.kind) ON CONFLICT DO NOTHING;
 END
 $$;
