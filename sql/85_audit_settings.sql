@@ -40,9 +40,11 @@ CREATE FUNCTION tenantcall.audit_settings() RETURNS SETOF tenantcall.isolation_f
                                                          substr(p.setting, strpos(p.setting, '=') + 1)) AS v (severity)
     WHERE v.severity IS NOT NULL
     UNION ALL
-    SELECT 'error', 'test_mode', 'tenantcall.test_mode', 'A transaction can enter one company after another.',
-           'SET tenantcall.test_mode = off; ALTER SYSTEM RESET tenantcall.test_mode; SELECT pg_reload_conf()'
-    WHERE current_setting('tenantcall.test_mode', true) = 'on'
+    SELECT 'error', 'test_mode', s.name, 'A transaction can enter one company after another.',
+           CASE s.source WHEN 'session' THEN 'SET tenantcall.test_mode = off'
+                ELSE 'ALTER SYSTEM SET tenantcall.test_mode = off -- then SELECT pg_reload_conf()' END
+    FROM pg_settings AS s
+    WHERE s.name = 'tenantcall.test_mode' AND s.setting = 'on'
     UNION ALL
     SELECT 'error', 'server_setting', s.name, format('It is %s here.', s.setting),
            format('SET %s = %s', s.name, s.boot_val)
