@@ -91,8 +91,8 @@ INSERT INTO tenantcall.isolation_checks (check_name, finds) VALUES
 CREATE VIEW tenantcall.audit_tables AS
     SELECT r.rel, r.company_column, r.column_type, c.relname, c.relnamespace, c.relkind, c.relowner,
            c.relacl, a.attnum, a.atttypid, a.attnotnull,
-           CASE WHEN c.oid IS NOT NULL THEN format('%I.%I', n.nspname, c.relname) END AS name,
-           format('SELECT tenantcall.scope_table(%L, %L)', format('%I.%I', n.nspname, c.relname),
+           quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
+           format('SELECT tenantcall.scope_table(%L, %L)', quote_ident(n.nspname) || '.' || quote_ident(c.relname),
                   r.company_column) AS scope_again,
            coalesce(n.nspname = i.schema_name AND c.relname IN ('companies', 'phone_numbers', 'agents'),
                     false) AS is_directory,

@@ -128,7 +128,8 @@ CREATE FUNCTION tenantcall.audit_relatives() RETURNS SETOF tenantcall.isolation_
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
     WITH RECURSIVE heirs AS (
-        SELECT t.rel::oid AS oid, t.rel::oid AS parent, t.name AS parent_name, t.scope_again FROM tenantcall.audit_tables AS t
+        SELECT t.rel::oid AS oid, t.rel::oid AS parent, t.name AS parent_name, t.scope_again
+        FROM tenantcall.audit_tables AS t WHERE t.relkind IS NOT NULL
         UNION
         SELECT i.inhrelid, i.inhparent, h.parent_name, h.scope_again FROM heirs AS h JOIN pg_inherits AS i ON i.inhparent = h.oid
     ), loose AS (

@@ -25,7 +25,7 @@ CREATE FUNCTION tenantcall.audit_settings() RETURNS SETOF tenantcall.isolation_f
                          'database ' || quote_ident((SELECT d.datname FROM pg_database AS d WHERE d.oid = s.setdatabase))) AS object,
                CASE WHEN s.setrole = 0 AND s.setdatabase = 0 THEN 'ALTER ROLE ALL'
                     WHEN s.setrole = 0 THEN format('ALTER DATABASE %I', d.datname)
-                    ELSE format('ALTER ROLE %I', pg_get_userbyid(s.setrole)) || coalesce(format(' IN DATABASE %I', d.datname), '')
+                    ELSE format('ALTER ROLE %I', pg_get_userbyid(s.setrole)) || coalesce(' IN DATABASE ' || quote_ident(d.datname), '')
                END AS alter_it, c.setting
         FROM pg_db_role_setting AS s LEFT JOIN pg_database AS d ON d.oid = s.setdatabase, unnest(s.setconfig) AS c (setting)
         WHERE s.setdatabase = 0 OR d.datname = current_database()
@@ -115,7 +115,7 @@ CREATE FUNCTION tenantcall.audit_default_privileges() RETURNS SETOF tenantcall.i
                   pg_get_userbyid(d.defaclrole), string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type),
                   tenantcall.audit_role_name(a.grantee)),
            format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE ALL ON TABLES FROM %s', pg_get_userbyid(d.defaclrole),
-                  coalesce(format(' IN SCHEMA %I', n.nspname), ''), tenantcall.audit_role_name(a.grantee))
+                  coalesce(' IN SCHEMA ' || quote_ident(n.nspname), ''), tenantcall.audit_role_name(a.grantee))
     FROM pg_default_acl AS d
     CROSS JOIN LATERAL aclexplode(d.defaclacl) AS a
     LEFT JOIN pg_namespace AS n ON n.oid = d.defaclnamespace

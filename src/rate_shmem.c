@@ -136,18 +136,21 @@ rate_shmem_startup(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Defines the setting and, while preloaded, asks for shared memory. */
+/*
+ * While preloaded, defines the setting and asks for shared memory.  Later there is none to be had,
+ * and a setting of the postmaster's must not be defined any more.
+ */
 void
 tc_rate_shmem_init(void)
 {
+	if (!process_shared_preload_libraries_in_progress)
+		return;
 	DefineCustomIntVariable("tenantcall.rate_max_buckets",
 							"Number of rate limit buckets that shared memory has room for.",
 							"A bucket is one policy of one company that is not full; each takes "
 							"about 200 bytes.",
 							&max_buckets, 65536, 1, 16 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL,
 							NULL);
-	if (!process_shared_preload_libraries_in_progress)
-		return;
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = rate_shmem_request;
 	prev_shmem_startup_hook = shmem_startup_hook;
