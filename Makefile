@@ -8,6 +8,9 @@
 #
 # Options: PG_CONFIG=/path/to/pg_config, CC=clang, with_llvm=no (no bitcode).
 
+# The last line of make test is its summary, also when another make called it.
+MAKEFLAGS += --no-print-directory
+
 EXTENSION = tenantcall
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" tenantcall.control)
 MODULE_big = tenantcall
@@ -25,7 +28,10 @@ PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 # Parameters may stay unused, since callbacks and fmgr functions have fixed signatures.
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -Isrc \
 	-DTENANTCALL_VERSION='"$(EXTVERSION)"'
-PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter
+# The server's own flags and attributes may be gcc's, which clang does not know.
+PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter \
+	$(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument \
+	-Wno-ignored-attributes -Wno-unknown-warning-option)
 
 # make installcheck, against a running server that preloads tenantcall; make test needs none.
 REGRESS = setup $(filter-out setup,$(sort $(basename $(notdir $(wildcard test/sql/*.sql)))))
@@ -40,7 +46,8 @@ TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(o
 UNIT_CC := $(if $(filter command environment,$(origin CC)),$(CC),gcc)
 
 # These goals bring what they need with them, the server's headers included.
-FREE_GOALS = test demo bench matrix check-unit format lint clean distclean
+FREE_GOALS = test demo bench matrix check-unit format lint clean distclean META.json unit-programs \
+	test/unit/%
 
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -69,6 +76,10 @@ $(SQL_BUILT): $(SQL_PARTS) tenantcall.control
 	@{ printf '%s\n' '\echo Use "CREATE EXTENSION tenantcall" to load this file. \quit'; \
 	   cat $(SQL_PARTS); } > $@
 
+# PGXN wants the version in its own file: it is copied there from the control file.
+META.json: tenantcall.control
+	sed -i '/meta-spec/,$$!s/"version": *"[^"]*"/"version": "$(EXTVERSION)"/' $@
+
 test:
 	@$(TEST_ENV) test/setup/packages
 	@$(TEST_ENV) test/run
@@ -93,7 +104,8 @@ lint:
 
 # Unit tests: the pure cores alone, with no server, under AddressSanitizer and UBSan.
 UNIT_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Isrc -Itest/unit -fno-omit-frame-pointer \
-	-fsanitize=address,undefined -fno-sanitize-recover=all
+	-fsanitize=address,undefined -fno-sanitize-recover=all \
+	-Wno-unknown-warning-option -Wno-format-truncation
 UNIT_DIR = test/unit/bin
 UNIT_TESTS = $(patsubst test/unit/%.c,$(UNIT_DIR)/%,$(sort $(wildcard test/unit/test_*.c)))
 UNIT_CORES = $(patsubst src/%.c,$(UNIT_DIR)/%.o,$(sort $(wildcard src/*_core.c)))

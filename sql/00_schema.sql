@@ -9,6 +9,6 @@ CREATE FUNCTION tenantcall.version() RETURNS text
 COMMENT ON FUNCTION tenantcall.version() IS 'version of the loaded library';
 
 CREATE FUNCTION tenantcall.invalidate_cache_trigger() RETURNS trigger
-    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tc_invalidate_cache_trigger';
-COMMENT ON FUNCTION tenantcall.invalidate_cache_trigger() IS 'tells every backend that rows of this table changed';
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_invalidate_cache_trigger';
+COMMENT ON FUNCTION tenantcall.invalidate_cache_trigger() IS 'internal: tells every backend that rows of a cached table changed';
 REVOKE ALL ON FUNCTION tenantcall.invalidate_cache_trigger() FROM PUBLIC;

@@ -99,12 +99,95 @@ $$;
 COMMENT ON FUNCTION tenantcall.unscope_table(regclass) IS 'takes a table, its partitions and children out of scoping (superuser)';
 REVOKE ALL ON FUNCTION tenantcall.unscope_table(regclass) FROM PUBLIC;
 
+-- Statements to be run one by one, each in a transaction of its own (psql: \gexec).  What is done
+-- already is left out, so an interrupted plan can be asked for again.  Locks: the indexes are built
+-- CONCURRENTLY and before lock_timeout is set, which would end their waits; the proof of NOT NULL is validated under SHARE UPDATE EXCLUSIVE; the rest takes
+-- ACCESS EXCLUSIVE for a moment and reads no rows, which lock_timeout keeps from queueing others.
 CREATE FUNCTION tenantcall.scope_plan(rel regclass, company_column name DEFAULT 'company_id') RETURNS SETOF text
     LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
     SET search_path = pg_catalog, tenantcall, pg_temp
 AS $$
+DECLARE
+    short_locks  CONSTANT text := 'SET lock_timeout = ''2s''';
+    is_short     boolean := false;
+    has_not_null boolean;
+    one          record;
 BEGIN
-    RETURN NEXT 'todo';
+    SELECT a.attnotnull INTO has_not_null
+    FROM pg_class c
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = scope_plan.company_column AND a.attnum > 0
+    WHERE c.oid = scope_plan.rel AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+      AND a.atttypid IN ('integer'::regtype, 'bigint'::regtype, 'uuid'::regtype);
+    IF NOT FOUND THEN
+        RAISE wrong_object_type USING
+            MESSAGE = format('relation %s cannot be scoped by column %I', rel, company_column),
+            DETAIL = 'A plain or partitioned table with a company column of type integer, bigint or uuid can.';
+    END IF;
+
+    FOR one IN
+        WITH RECURSIVE tree(oid, parent, level) AS (
+            SELECT scope_plan.rel::oid, NULL::oid, 0
+            UNION
+            SELECT i.inhrelid, i.inhparent, t.level + 1 FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid
+        ), wanted AS (
+            SELECT t.oid, t.parent, t.level, c.relkind, c.relispartition, n.nspname, p.relkind AS parent_kind,
+                   left(c.relname, 44) || '_company_' || substr(md5(format('%I.%I.%I', n.nspname, c.relname, company_column)), 1, 8) AS index_name,
+                   EXISTS (SELECT FROM pg_index x JOIN pg_class ic ON ic.oid = x.indexrelid JOIN pg_am am ON am.oid = ic.relam
+                           JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = x.indkey[0]
+                           WHERE x.indrelid = c.oid AND x.indisvalid AND x.indpred IS NULL
+                             AND am.amname = 'btree' AND a.attname = scope_plan.company_column) AS indexed
+            FROM tree t JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+            LEFT JOIN pg_class p ON p.oid = t.parent
+        ), made AS (
+            SELECT w.*, x.indisvalid, x.indexrelid IS NOT NULL AS present, v.index_name AS parent_index, v.nspname AS parent_schema,
+                   EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = x.indexrelid) AS attached
+            FROM wanted w
+            LEFT JOIN pg_class ic ON ic.relname = w.index_name AND ic.relnamespace = w.nspname::regnamespace
+            LEFT JOIN pg_index x ON x.indexrelid = ic.oid
+            LEFT JOIN wanted v ON v.oid = w.parent AND v.relkind = 'p' AND NOT v.indexed
+        )
+        SELECT 1 AS step, m.level, format('DROP INDEX CONCURRENTLY %I.%I', m.nspname, m.index_name) AS statement
+        FROM made m WHERE m.relkind = 'r' AND m.present AND NOT m.indisvalid
+        UNION ALL
+        SELECT 3, m.level, format('CREATE INDEX %I ON ONLY %s (%I)', m.index_name, m.oid::regclass, company_column)
+        FROM made m WHERE m.relkind = 'p' AND NOT m.indexed AND NOT m.present
+        UNION ALL
+        SELECT 2, m.level, format('CREATE INDEX CONCURRENTLY %I ON %s (%I)', m.index_name, m.oid::regclass, company_column)
+        FROM made m
+        WHERE m.relkind = 'r' AND (NOT m.indexed OR m.parent_index IS NOT NULL AND NOT m.present)
+        UNION ALL
+        SELECT 4, m.level, format('ALTER INDEX %I.%I ATTACH PARTITION %I.%I', m.parent_schema, m.parent_index, m.nspname, m.index_name)
+        FROM made m WHERE m.parent_index IS NOT NULL AND NOT m.attached
+        ORDER BY 1, 2 DESC, 3
+    LOOP
+        IF one.step > 2 AND NOT is_short THEN
+            RETURN NEXT short_locks;
+            is_short := true;
+        END IF;
+        RETURN NEXT one.statement;
+    END LOOP;
+    IF NOT is_short THEN
+        RETURN NEXT short_locks;
+    END IF;
+
+    IF NOT has_not_null THEN
+        SELECT k.convalidated INTO one FROM pg_constraint k
+        WHERE k.conrelid = scope_plan.rel AND k.conname = 'tenantcall_company_not_null';
+        IF NOT FOUND THEN
+            RETURN NEXT format('ALTER TABLE %s ADD CONSTRAINT tenantcall_company_not_null CHECK (%I IS NOT NULL) NOT VALID',
+                               rel, company_column);
+        END IF;
+        IF one.convalidated IS NOT TRUE THEN
+            RETURN NEXT format('ALTER TABLE %s VALIDATE CONSTRAINT tenantcall_company_not_null', rel);
+        END IF;
+        RETURN NEXT format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', rel, company_column);
+        RETURN NEXT format('ALTER TABLE %s DROP CONSTRAINT tenantcall_company_not_null', rel);
+    ELSIF EXISTS (SELECT FROM pg_constraint k
+                  WHERE k.conrelid = scope_plan.rel AND k.conname = 'tenantcall_company_not_null') THEN
+        RETURN NEXT format('ALTER TABLE %s DROP CONSTRAINT tenantcall_company_not_null', rel);
+    END IF;
+    RETURN NEXT format('SELECT tenantcall.scope_table(%L, %L)', rel, company_column);
+    RETURN NEXT 'RESET lock_timeout';
 END
 $$;
 COMMENT ON FUNCTION tenantcall.scope_plan(regclass, name) IS

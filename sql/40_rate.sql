@@ -4,9 +4,11 @@
 -- rate_policy.c reads by their numbers.
 CREATE SEQUENCE tenantcall.rate_policy_version MINVALUE 1000;
 COMMENT ON SEQUENCE tenantcall.rate_policy_version IS 'rises with each change of a rate policy';
+REVOKE ALL ON SEQUENCE tenantcall.rate_policy_version FROM PUBLIC;
 
 CREATE SEQUENCE tenantcall.rate_policy_id AS integer MINVALUE 1000;
 COMMENT ON SEQUENCE tenantcall.rate_policy_id IS 'numbers rate policies that are not shipped';
+REVOKE ALL ON SEQUENCE tenantcall.rate_policy_id FROM PUBLIC;
 
 CREATE TABLE tenantcall.rate_policy_defaults (
     policy text COLLATE "C" NOT NULL,
@@ -24,6 +26,7 @@ CREATE TABLE tenantcall.rate_policy_defaults (
     CONSTRAINT rate_policy_defaults_key UNIQUE NULLS NOT DISTINCT (policy, company_id)
 );
 COMMENT ON TABLE tenantcall.rate_policy_defaults IS 'rate policies as shipped';
+REVOKE ALL ON tenantcall.rate_policy_defaults FROM PUBLIC;
 
 CREATE TABLE tenantcall.rate_policies (
     policy text COLLATE "C" NOT NULL CHECK (octet_length(policy) BETWEEN 1 AND 63),
@@ -43,6 +46,7 @@ CREATE TABLE tenantcall.rate_policies (
 COMMENT ON TABLE tenantcall.rate_policies IS 'rate policies set with set_rate_policy(): a row without company_id holds for all companies that have none of their own';
 COMMENT ON COLUMN tenantcall.rate_policies.version IS 'rises with each change; buckets are converted upwards only';
 COMMENT ON COLUMN tenantcall.rate_policies.removed IS 'dropped: what holds otherwise holds again, as of this version';
+REVOKE ALL ON tenantcall.rate_policies FROM PUBLIC;
 
 INSERT INTO tenantcall.rate_policy_defaults VALUES
     ('function_call', NULL, 1, 100, 60000000000, 100, false, true, 'proportional', 1, '2026-01-01 00:00+00', false),
@@ -146,6 +150,7 @@ CREATE VIEW tenantcall.stat_rate_limits AS
                UNION
                SELECT policy_id, policy FROM tenantcall.rate_policies) p USING (policy_id);
 COMMENT ON VIEW tenantcall.stat_rate_limits IS 'use of rate limits, per company and policy, since its bucket was made';
+REVOKE ALL ON tenantcall.stat_rate_limits FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.rate_table(OUT max_buckets bigint, OUT used bigint, OUT evicted bigint, OUT evicted_allowed bigint,
         OUT evicted_denied bigint, OUT evicted_would_deny bigint, OUT refused bigint) RETURNS record

@@ -254,12 +254,11 @@ COMMENT ON FUNCTION tenantcall.lifecycle_trigger_args(bytea) IS 'internal: argum
 
 CREATE VIEW tenantcall.tracked_tables AS
 SELECT t.tgrelid::regclass AS relation, a.args[2] AS state_column, a.args[1] AS lifecycle,
-       nullif(a.args[3], '') AS audit, bool_and(t.tgenabled = 'A') AS always
+       nullif(a.args[3], '') AS audit, t.tgenabled = 'A' AS always
 FROM pg_catalog.pg_trigger AS t, tenantcall.lifecycle_trigger_args(t.tgargs) AS a (args)
-WHERE t.tgfoid = 'tenantcall.lifecycle_trigger()'::regprocedure AND t.tgparentid = 0
-GROUP BY t.tgrelid, a.args;
+WHERE t.tgfoid = 'tenantcall.lifecycle_trigger()'::regprocedure AND t.tgparentid = 0;
 COMMENT ON VIEW tenantcall.tracked_tables IS 'tables whose rows follow a lifecycle';
-COMMENT ON COLUMN tenantcall.tracked_tables.always IS 'false if somebody changed how its triggers fire: call track_lifecycle() again';
+COMMENT ON COLUMN tenantcall.tracked_tables.always IS 'false if somebody changed when its trigger fires: call track_lifecycle() again';
 REVOKE ALL ON tenantcall.tracked_tables FROM PUBLIC;
 
 -- Raises unless the caller may decide about the table.
@@ -284,8 +283,8 @@ $$;
 COMMENT ON FUNCTION tenantcall.require_trackable(regclass) IS 'internal: raises unless the caller owns the table';
 REVOKE ALL ON FUNCTION tenantcall.require_trackable(regclass) FROM PUBLIC;
 
--- Drops our triggers of a table; says whether there were any.
-CREATE FUNCTION tenantcall.drop_lifecycle_triggers(rel regclass) RETURNS boolean
+-- Drops our trigger of a table; says whether there was one.
+CREATE FUNCTION tenantcall.drop_lifecycle_trigger(rel regclass) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
 DECLARE
@@ -301,8 +300,8 @@ BEGIN
     RETURN dropped;
 END
 $$;
-COMMENT ON FUNCTION tenantcall.drop_lifecycle_triggers(regclass) IS 'internal: drops the triggers of track_lifecycle()';
-REVOKE ALL ON FUNCTION tenantcall.drop_lifecycle_triggers(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION tenantcall.drop_lifecycle_trigger(regclass) IS 'internal: drops the trigger of track_lifecycle()';
+REVOKE ALL ON FUNCTION tenantcall.drop_lifecycle_trigger(regclass) FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.track_lifecycle(rel regclass, state_column name, lifecycle text DEFAULT 'call',
                                            audit regclass DEFAULT NULL) RETURNS void
@@ -312,27 +311,25 @@ DECLARE
     audit_name text := coalesce((SELECT format('%I.%I', n.nspname, c.relname)
                                  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                                  WHERE c.oid = $4), '');
-    differs text := format('OLD.%1$I IS DISTINCT FROM NEW.%1$I', $2);
-    event text;
 BEGIN
     PERFORM tenantcall.require_trackable($1);
     IF num_nulls($2, $3) > 0 THEN
         RAISE EXCEPTION 'state_column and lifecycle must not be NULL' USING ERRCODE = 'null_value_not_allowed';
     END IF;
-    PERFORM tenantcall.lifecycle_verify($1, $2, $3, audit_name),
-            tenantcall.drop_lifecycle_triggers($1);
-    -- Byte by byte, whatever the column's collation takes for equal.
-    IF (SELECT a.attcollation <> 0 FROM pg_attribute AS a WHERE (a.attrelid, a.attname) = ($1, $2)) THEN
-        differs := format('OLD.%1$I COLLATE "C" IS DISTINCT FROM NEW.%1$I COLLATE "C"', $2);
+    IF NOT has_table_privilege((SELECT c.relowner FROM pg_class AS c WHERE c.oid = $1), $4, 'INSERT') THEN
+        RAISE EXCEPTION 'the owner of table % may not insert into %', $1, $4
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'The audit trail is written with the rights of that owner.',
+                  HINT = format('GRANT INSERT ON %s to it.', $4);
     END IF;
+    PERFORM tenantcall.lifecycle_verify($1, $2, $3, audit_name),
+            tenantcall.drop_lifecycle_trigger($1);
     -- Only from a partitioned table can a row depart to another partition.
-    FOREACH event IN ARRAY CASE WHEN (SELECT c.relkind = 'p' FROM pg_class AS c WHERE c.oid = $1)
-                                THEN ARRAY['insert', 'update', 'delete'] ELSE ARRAY['insert', 'update'] END LOOP
-        EXECUTE format('CREATE TRIGGER tenantcall_lifecycle_%1$s AFTER %1$s ON %2$s FOR EACH ROW %3$s '
-                       'EXECUTE FUNCTION tenantcall.lifecycle_trigger(%4$L, %5$L, %6$L)',
-                       event, $1, CASE event WHEN 'update' THEN format('WHEN (%s)', differs) END, $3, $2, audit_name);
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER tenantcall_lifecycle_%s', $1, event);
-    END LOOP;
+    EXECUTE format('CREATE TRIGGER tenantcall_lifecycle AFTER INSERT OR UPDATE %s ON %s FOR EACH ROW '
+                   'EXECUTE FUNCTION tenantcall.lifecycle_trigger(%L, %L, %L)',
+                   (SELECT 'OR DELETE' FROM pg_class AS c WHERE c.oid = $1 AND c.relkind = 'p'),
+                   $1, $3, $2, audit_name);
+    EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER tenantcall_lifecycle', $1);
 END
 $$;
 COMMENT ON FUNCTION tenantcall.track_lifecycle(regclass, name, text, regclass) IS 'refuses from now on rows that begin or move against the lifecycle, and records each move in the audit table';
@@ -343,7 +340,7 @@ CREATE FUNCTION tenantcall.untrack_lifecycle(rel regclass) RETURNS void
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
 BEGIN
     PERFORM tenantcall.require_trackable($1);
-    IF NOT tenantcall.drop_lifecycle_triggers($1) THEN
+    IF NOT tenantcall.drop_lifecycle_trigger($1) THEN
         RAISE EXCEPTION 'table % does not follow a lifecycle', $1
             USING ERRCODE = 'PT404', HINT = 'See view tenantcall.tracked_tables.';
     END IF;

@@ -174,7 +174,12 @@ CREATE FUNCTION tenantcall.audit_unscoped() RETURNS SETOF tenantcall.isolation_f
                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                         AND a.atttypid IN ('integer'::regtype, 'bigint'::regtype, 'uuid'::regtype)
                         AND (a.attname = 'company_id'
-                             OR a.attname IN (SELECT t.company_column FROM tenantcall.audit_tables AS t))) AS a
+                             OR a.attname IN (SELECT t.company_column FROM tenantcall.audit_tables AS t)
+                             OR EXISTS (SELECT FROM pg_policy AS p -- scoped once
+                                        JOIN pg_depend AS d ON d.classid = 'pg_policy'::regclass AND d.objid = p.oid
+                                        WHERE p.polrelid = c.oid AND p.polname LIKE 'tenantcall\_tenant%'
+                                          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+                                          AND d.refobjsubid = a.attnum))) AS a
              ON a.attname IS NOT NULL
         WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND NOT c.relispartition
           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'tenantcall')
@@ -185,8 +190,8 @@ CREATE FUNCTION tenantcall.audit_unscoped() RETURNS SETOF tenantcall.isolation_f
                           WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     )
     SELECT 'error', CASE WHEN o.name IS NULL THEN 'table_unscoped' ELSE 'table_copy' END, l.name,
-           coalesce(format('It has the columns of scoped table %s, and no row security of ours.', o.name),
-                    format('It has a column %I, and no row security of ours.', l.attname)),
+           coalesce(format('It has the columns of scoped table %s, and is not scoped.', o.name),
+                    format('It has a column %I, and is not registered as scoped.', l.attname)),
            CASE l.relkind WHEN 'f' THEN format('REVOKE ALL ON %s FROM %s', l.name, g.grantees)
                 ELSE format('SELECT tenantcall.scope_table(%L, %L)', l.name, l.attname) END
     FROM loose AS l

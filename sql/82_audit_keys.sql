@@ -47,7 +47,7 @@ REVOKE ALL ON FUNCTION tenantcall.audit_unique() FROM PUBLIC;
 
 -- The foreign keys that concern scoped tables, with the company columns of both sides.
 CREATE VIEW tenantcall.audit_references AS
-    SELECT k.oid, k.conname, k.conrelid, k.confrelid, k.conkey, k.confkey, k.convalidated, k.condeferred,
+    SELECT k.oid, k.conname, k.conrelid, k.confrelid, k.conkey, k.confkey, k.conpfeqop, k.convalidated, k.condeferred,
            k.confdeltype, k.confdelsetcols, k.confupdtype,
            format('%I.%I', cn.nspname, cc.relname) AS child,
            format('%I.%I', pn.nspname, pc.relname) AS parent,
@@ -106,8 +106,9 @@ REVOKE ALL ON FUNCTION tenantcall.audit_foreign_keys() FROM PUBLIC;
 
 -- Rows without the row that they refer to.  PostgreSQL takes a foreign key for validated although
 -- row security hid rows from the owner who validated it, so the catalogs do not tell.  Rows are
--- looked at if row security does not bind the caller, and the table is not large (audit_orphans(NULL)
--- looks at large ones as well); otherwise one row says what was not seen.
+-- looked at if row security does not bind the caller, the operators are PostgreSQL's own, and the
+-- table is not large (audit_orphans(NULL) looks at large ones as well); otherwise one row says which
+-- were not.
 CREATE FUNCTION tenantcall.audit_orphans(max_bytes bigint DEFAULT 67108864) RETURNS SETOF tenantcall.isolation_finding
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
@@ -117,17 +118,21 @@ DECLARE
     unseen text[] := '{}';
 BEGIN
     FOR key IN
-        SELECT k.oid, k.child, k.conname,
-               format('SELECT EXISTS (SELECT FROM %s AS c WHERE %s AND NOT EXISTS (SELECT FROM %s AS p WHERE %s))',
+        SELECT k.child, k.conname,
+               format('%s AS c WHERE %s AND NOT EXISTS (SELECT FROM %s AS p WHERE %s)',
                       k.child, string_agg(format('c.%I IS NOT NULL', c.attname), ' AND '),
-                      k.parent, string_agg(format('p.%I = c.%I', p.attname, c.attname), ' AND ')) AS query,
-               NOT row_security_active(k.conrelid) AND NOT row_security_active(k.confrelid)
-               AND (SELECT coalesce(sum(pg_table_size(part.relid)), pg_table_size(k.conrelid)) <= coalesce(max_bytes, 9223372036854775807)
+                      k.parent, string_agg(format('p.%I OPERATOR(pg_catalog.%s) c.%I', p.attname, o.oprname, c.attname), ' AND '))
+                   AS orphans,
+               bool_and(o.oprnamespace = 'pg_catalog'::regnamespace) -- no code of others is run
+               AND NOT row_security_active(k.conrelid) AND NOT row_security_active(k.confrelid)
+               AND (SELECT coalesce(sum(pg_table_size(part.relid)), pg_table_size(k.conrelid))
+                           <= coalesce(max_bytes, 9223372036854775807)
                     FROM pg_partition_tree(k.conrelid) AS part WHERE part.isleaf) AS is_seen
         FROM tenantcall.audit_references AS k
-        CROSS JOIN unnest(k.conkey, k.confkey) AS pair (child, parent)
+        CROSS JOIN unnest(k.conkey, k.confkey, k.conpfeqop) AS pair (child, parent, operator)
         JOIN pg_attribute AS c ON c.attrelid = k.conrelid AND c.attnum = pair.child
         JOIN pg_attribute AS p ON p.attrelid = k.confrelid AND p.attnum = pair.parent
+        JOIN pg_operator AS o ON o.oid = pair.operator
         WHERE k.convalidated AND k.child_scoped AND k.parent_scoped AND NOT k.condeferred
         GROUP BY k.oid, k.child, k.parent, k.conname, k.conrelid, k.confrelid
         ORDER BY k.child, k.conname
@@ -136,17 +141,17 @@ BEGIN
             unseen := unseen || format('%I of %s', key.conname, key.child);
             CONTINUE;
         END IF;
-        EXECUTE key.query INTO orphan;
+        EXECUTE 'SELECT EXISTS (SELECT FROM ' || key.orphans || ')' INTO orphan;
         IF orphan THEN
             RETURN NEXT ROW('error', 'foreign_key_orphans', key.child,
                             format('Rows refer by %I to rows that do not exist, although it counts as valid.', key.conname),
-                            replace(replace(key.query, 'SELECT EXISTS (SELECT FROM ', 'DELETE FROM '), '))', ')'))
+                            'DELETE FROM ' || key.orphans)
                         ::tenantcall.isolation_finding;
         END IF;
     END LOOP;
     IF unseen <> '{}' THEN
         RETURN NEXT ROW('info', 'foreign_key_rows_unseen', format('%s foreign keys', cardinality(unseen)),
-                        format('Their rows were not looked at, because the table is large or row security binds %I: %s.',
+                        format('Their rows were not looked at, because row security binds %I, or the table is large: %s.',
                                current_user, array_to_string(unseen, ', ')),
                         'SELECT * FROM tenantcall.audit_orphans(NULL) -- as superuser')::tenantcall.isolation_finding;
     END IF;

@@ -9,13 +9,16 @@ CREATE TABLE tenantcall.role_kinds
 );
 COMMENT ON TABLE tenantcall.role_kinds IS 'roles that were given rights by grant_app(), grant_gateway() and grant_admin()';
 REVOKE ALL ON tenantcall.role_kinds FROM PUBLIC;
+CREATE TRIGGER tenantcall_invalidate AFTER INSERT OR UPDATE OR DELETE ON tenantcall.role_kinds
+    FOR EACH ROW EXECUTE FUNCTION tenantcall.invalidate_cache_trigger();
+ALTER TABLE tenantcall.role_kinds ENABLE ALWAYS TRIGGER tenantcall_invalidate;
 SELECT pg_catalog.pg_extension_config_dump('tenantcall.role_kinds', '');
 
 -- The functions that each kind may call: one row for all overloads of a name.
 CREATE VIEW tenantcall.role_functions AS
     SELECT kind, function
     FROM (VALUES
-        ('app', ARRAY['enter_token', 'allow', 'take', 'take_or_fail', 'peek', 'rate_headers', 'rate_buckets',
+        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek', 'rate_headers', 'rate_buckets',
                       'can_transition', 'next_states']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',

@@ -25,6 +25,13 @@
 #error "tenantcall needs PostgreSQL 15 or later"
 #endif
 
+/* Marks a function that does not return; stands before its type. */
+#if PG_VERSION_NUM >= 180000
+#define TC_NORETURN pg_noreturn
+#else
+#define TC_NORETURN pg_attribute_noreturn()
+#endif
+
 /* The local transaction id of this backend's current transaction. */
 #if PG_VERSION_NUM >= 170000
 #define TC_MY_LXID (MyProc->vxid.lxid)

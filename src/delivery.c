@@ -178,14 +178,11 @@ visit_binding(HeapTuple tuple, TupleDesc desc, void *arg)
 int64
 tc_binding_find(const char *call_id)
 {
-	static Oid relid = InvalidOid;
 	int64 company_id = 0;
 	TcMatch matches[2] = {{"provider", TEXTOID, CStringGetTextDatum(PROVIDER)},
 						  {"provider_call_id", TEXTOID, CStringGetTextDatum(call_id)}};
 
-	if (!OidIsValid(relid) || get_rel_name(relid) == NULL)
-		relid = get_relname_relid("call_bindings", get_namespace_oid("tenantcall", false));
-	tc_read_rows(relid, matches, 2, visit_binding, &company_id);
+	tc_read_rows(tc_telephony_required()->call_bindings, matches, 2, visit_binding, &company_id);
 	return company_id;
 }
 

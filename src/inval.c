@@ -1,26 +1,49 @@
 /*
  * inval.c
- *		A trigger that tells every backend when the rows of a table of ours have changed.
- *
- * It sends a relcache invalidation of the table, which is transactional: own process at the next
- * command, others at commit, standbys on replay, nobody after a rollback.  Caches of the table's
- * contents register a relcache callback.  No locks.
+ *		How caches of table contents learn of changes; see inval.h.
  */
 #include "postgres.h"
 
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "inval.h"
+
+/* Oid of a table or view of the extension, or InvalidOid. */
+Oid
+tc_own_relation(const char *name)
+{
+	Oid schema = get_namespace_oid("tenantcall", true);
+	Oid extension = get_extension_oid("tenantcall", true);
+	Oid relid;
+
+	if (!OidIsValid(schema) || !OidIsValid(extension))
+		return InvalidOid;
+	relid = get_relname_relid(name, schema);
+	if (!OidIsValid(relid) || getExtensionOfObject(RelationRelationId, relid) != extension)
+		return InvalidOid;
+	return relid;
+}
 
 PG_FUNCTION_INFO_V1(tc_invalidate_cache_trigger);
 
-/* Trigger for AFTER INSERT, UPDATE, DELETE (row) and TRUNCATE (statement) */
+/* invalidate_cache_trigger() -> trigger */
 Datum
 tc_invalidate_cache_trigger(PG_FUNCTION_ARGS)
 {
-	if (!CALLED_AS_TRIGGER(fcinfo))
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("function was not called by the trigger manager")));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+						errmsg("tenantcall.invalidate_cache_trigger() must be called by an AFTER "
+							   "trigger")));
+	CacheInvalidateRelcache(trigdata->tg_relation);
 	return PointerGetDatum(NULL);
 }

@@ -176,15 +176,14 @@ tc_key_find(const char *kid, int len)
 	return tc_key_ring_find(&ring, kid, len);
 }
 
-/* HMAC-SHA256 of data1 ‖ data2. */
+/* HMAC-SHA256 of first ‖ second. */
 void
-tc_hmac_sha256(const uint8 *key, size_t keylen, const void *data1, size_t len1, const void *data2,
-			   size_t len2, uint8 out[TC_HMAC_LEN])
+tc_hmac_sha256(TcBytes key, TcBytes first, TcBytes second, uint8 out[TC_HMAC_LEN])
 {
 	pg_hmac_ctx *ctx = pg_hmac_create(PG_SHA256);
-	bool ok = ctx != NULL && pg_hmac_init(ctx, key, keylen) >= 0 &&
-			  (len1 == 0 || pg_hmac_update(ctx, data1, len1) >= 0) &&
-			  (len2 == 0 || pg_hmac_update(ctx, data2, len2) >= 0) &&
+	bool ok = ctx != NULL && pg_hmac_init(ctx, key.data, key.len) >= 0 &&
+			  (first.len == 0 || pg_hmac_update(ctx, first.data, first.len) >= 0) &&
+			  (second.len == 0 || pg_hmac_update(ctx, second.data, second.len) >= 0) &&
 			  pg_hmac_final(ctx, out, TC_HMAC_LEN) >= 0;
 
 	if (ctx != NULL)
@@ -250,8 +249,8 @@ passphrase(const TcKey *key)
 	text *result = palloc(VARHDRSZ + 2 * TC_HMAC_LEN);
 	uint8 mac[TC_HMAC_LEN];
 
-	tc_hmac_sha256(key->secret, key->secretlen, PASSPHRASE_LABEL, strlen(PASSPHRASE_LABEL), NULL, 0,
-				   mac);
+	tc_hmac_sha256(TC_BYTES(key->secret, key->secretlen),
+				   TC_BYTES(PASSPHRASE_LABEL, strlen(PASSPHRASE_LABEL)), TC_NO_BYTES, mac);
 	SET_VARSIZE(result, VARHDRSZ + 2 * TC_HMAC_LEN);
 	tc_hex_encode(mac, TC_HMAC_LEN, VARDATA(result));
 	explicit_bzero(mac, sizeof(mac));

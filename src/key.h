@@ -12,6 +12,16 @@
 
 #define TC_HMAC_LEN 32
 
+/* Bytes that somebody else owns. */
+typedef struct TcBytes
+{
+	const void *data;
+	size_t len;
+} TcBytes;
+
+#define TC_BYTES(data, len) ((TcBytes){(data), (len)})
+#define TC_NO_BYTES ((TcBytes){NULL, 0})
+
 extern void tc_key_init(void);
 
 /*
@@ -22,9 +32,8 @@ extern void tc_key_init(void);
 extern const TcKey *tc_key_signing(void);
 extern const TcKey *tc_key_find(const char *kid, int len);
 
-/* HMAC-SHA256 of data1 ‖ data2; either may be empty. */
-extern void tc_hmac_sha256(const uint8 *key, size_t keylen, const void *data1, size_t len1,
-						   const void *data2, size_t len2, uint8 out[TC_HMAC_LEN]);
+/* HMAC-SHA256 of first ‖ second; either may be empty. */
+extern void tc_hmac_sha256(TcBytes key, TcBytes first, TcBytes second, uint8 out[TC_HMAC_LEN]);
 
 /*
  * Encrypts a secret for storage under the signing key, whose name goes beside the result into the

@@ -328,13 +328,14 @@ load_rules(void)
 	loaded = now;
 }
 
-/* The rules of a lifecycle, or NULL. */
+/* The rules of a lifecycle as committed just now, or NULL. */
 const TcLifecycle *
 tc_lifecycle_lookup(const char *name)
 {
 	char key[TC_STATE_LEN] = {0};
 
-	if (unlikely(loaded != generation))
+	AcceptInvalidationMessages();
+	while (unlikely(loaded != generation))
 		load_rules();
 	if (strlen(name) >= TC_STATE_LEN)
 		return NULL;

@@ -62,22 +62,21 @@ StaticAssertDecl(lengthof(param_columns) == N_PARAMS, "a column for each paramet
 typedef struct PlanKey
 {
 	Oid audit;
-	Oid relation_type; /* of column relation: regclass or else */
-	Oid company_type;  /* InvalidOid without a company */
+	Oid company_type; /* InvalidOid without a company */
 } PlanKey;
 
 typedef struct PlanEntry
 {
 	PlanKey key;
+	bool relation_is_oid; /* is parameter relation a regclass, or its name? */
 	SPIPlanPtr plan;
 } PlanEntry;
 
 struct TcAudit
 {
-	SPIPlanPtr plan;
-	bool relation_is_oid;
+	const PlanEntry *insert;
 	Oid relation;			   /* the table that is tracked, not its partition */
-	char *relation_name;	   /* the same, qualified */
+	char *relation_name;	   /* the same, qualified, if that is needed */
 	AttrNumber company_column; /* of the row; 0 for none */
 	Bitmapset *key_columns;	   /* of the row; offsets as in relcache.h */
 	Oid owner;				   /* in whose name it is written */
@@ -117,16 +116,22 @@ find_audit_table(Relation rel, const char *audit_name)
 							   RelationGetRelationName(rel)),
 						errhint("Call tenantcall.track_lifecycle() again with the audit table's "
 								"present name.")));
+	return audit;
+}
+
+/* Raises if the audit table lacks a column. */
+static void
+check_audit_columns(Relation rel, Oid audit, const char *audit_name)
+{
 	for (int i = 0; i < PARAM_COMPANY; i++)
 		if (get_attnum(audit, param_columns[i]) == InvalidAttrNumber)
 			refuse_audit_table(rel, audit_name,
 							   psprintf("Column \"%s\" is missing.", param_columns[i]));
-	return audit;
 }
 
 /* Prepares the INSERT. */
 static SPIPlanPtr
-prepare_insert(const PlanKey *key)
+prepare_insert(const PlanKey *key, bool relation_is_oid)
 {
 	int n_params = OidIsValid(key->company_type) ? N_PARAMS : N_PARAMS - 1;
 	Oid types[N_PARAMS];
@@ -137,7 +142,7 @@ prepare_insert(const PlanKey *key)
 		types[i] = TEXTOID;
 	types[PARAM_AT] = TIMESTAMPTZOID;
 	types[PARAM_COMPANY] = key->company_type;
-	if (key->relation_type == REGCLASSOID)
+	if (relation_is_oid)
 		types[PARAM_RELATION] = REGCLASSOID;
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s (",
@@ -160,8 +165,8 @@ prepare_insert(const PlanKey *key)
 }
 
 /* The prepared INSERT, from the first time on out of memory. */
-static SPIPlanPtr
-find_plan(const PlanKey *key)
+static const PlanEntry *
+find_insert(const PlanKey *key, Relation rel, const char *audit_name)
 {
 	PlanEntry *entry;
 
@@ -174,12 +179,18 @@ find_plan(const PlanKey *key)
 	entry = hash_search(plans, key, HASH_FIND, NULL);
 	if (entry == NULL)
 	{
-		SPIPlanPtr plan = prepare_insert(key);
+		bool relation_is_oid;
+		SPIPlanPtr plan;
 
+		check_audit_columns(rel, key->audit, audit_name);
+		relation_is_oid =
+			get_atttype(key->audit, get_attnum(key->audit, "relation")) == REGCLASSOID;
+		plan = prepare_insert(key, relation_is_oid);
 		entry = hash_search(plans, key, HASH_ENTER, NULL);
 		entry->plan = plan;
+		entry->relation_is_oid = relation_is_oid;
 	}
-	return entry->plan;
+	return entry;
 }
 
 /* The table that is tracked: of a partition, the topmost of its ancestors. */
@@ -211,7 +222,6 @@ tc_audit_prepare(Relation rel, const char *audit_name)
 								"table.")));
 	memset(&key, 0, sizeof(key));
 	key.audit = audit_table;
-	key.relation_type = get_atttype(audit_table, get_attnum(audit_table, "relation"));
 	if (get_attnum(audit_table, COMPANY_COLUMN) != InvalidAttrNumber)
 	{
 		audit->company_column = get_attnum(RelationGetRelid(rel), COMPANY_COLUMN);
@@ -220,12 +230,12 @@ tc_audit_prepare(Relation rel, const char *audit_name)
 							   "It has a column company_id, and the rows have none.");
 		key.company_type = get_atttype(RelationGetRelid(rel), audit->company_column);
 	}
-	audit->plan = find_plan(&key);
-	audit->relation_is_oid = key.relation_type == REGCLASSOID;
+	audit->insert = find_insert(&key, rel, audit_name);
 	audit->relation = tracked_table(rel);
-	audit->relation_name =
-		quote_qualified_identifier(get_namespace_name(get_rel_namespace(audit->relation)),
-								   get_rel_name(audit->relation));
+	if (!audit->insert->relation_is_oid)
+		audit->relation_name =
+			quote_qualified_identifier(get_namespace_name(get_rel_namespace(audit->relation)),
+									   get_rel_name(audit->relation));
 	audit->owner = rel->rd_rel->relowner;
 	return audit;
 }
@@ -294,8 +304,9 @@ fill_params(const TcAudit *audit, TupleTableSlot *row, Datum *values, char *null
 	bool isnull = true;
 
 	memset(nulls, ' ', N_PARAMS);
-	values[PARAM_RELATION] = audit->relation_is_oid ? ObjectIdGetDatum(audit->relation)
-													: CStringGetTextDatum(audit->relation_name);
+	values[PARAM_RELATION] = audit->insert->relation_is_oid
+								 ? ObjectIdGetDatum(audit->relation)
+								 : CStringGetTextDatum(audit->relation_name);
 	values[PARAM_KEY] = CStringGetTextDatum(row_key(audit, row));
 	values[PARAM_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[PARAM_ROLE] = CStringGetTextDatum(GetUserNameFromId(GetOuterUserId(), false));
@@ -335,7 +346,7 @@ tc_audit_write(const TcAudit *audit, TupleTableSlot *row, const char *from_state
 	/* an error, or the abort of a subtransaction, gives the identity back as well */
 	SetUserIdAndSecContext(audit->owner,
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	result = SPI_execute_plan(audit->plan, values, nulls, false, 0);
+	result = SPI_execute_plan(audit->insert->plan, values, nulls, false, 0);
 	SetUserIdAndSecContext(user, sec_context);
 	if (result != SPI_OK_INSERT)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));

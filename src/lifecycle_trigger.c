@@ -2,19 +2,18 @@
  * lifecycle_trigger.c
  *		Refuses rows that begin or move against their lifecycle, and has each move recorded.
  *
- * Why AFTER triggers.  They see what is stored, whatever other BEFORE triggers made of it, and
- * they see what happened, not what was tried: for INSERT ... ON CONFLICT DO UPDATE a BEFORE INSERT
+ * Why an AFTER trigger.  It sees what is stored, whatever other BEFORE triggers made of it, and it
+ * sees what happened, not what was tried: for INSERT ... ON CONFLICT DO UPDATE a BEFORE INSERT
  * trigger would judge the proposed row as a beginning even where the row exists and the move is
- * legal.  The audit row, too, may then refer to the row.  track_lifecycle() makes:
+ * legal.  The audit row, too, may then refer to the row.
  *
- *		INSERT	tenantcall_lifecycle_insert		every row
- *		UPDATE	tenantcall_lifecycle_update		WHEN the state differs, so that other updates of the
- *												row queue nothing
- *		DELETE	tenantcall_lifecycle_delete		partitioned tables only, see below
+ * Why without a WHEN clause on the state.  PostgreSQL reads the clause anew in each statement,
+ * which costs a single-row UPDATE more than the trigger does; comparing the states here is cheap.
  *
- * An UPDATE that moves a row to another partition fires AFTER DELETE there and AFTER INSERT here.
- * A row that was deleted so says so in its header; the state that it left is kept (departed) until
- * its arrival, which is the row inserted into the same table by the same command.
+ * An UPDATE that moves a row to another partition fires AFTER DELETE there and AFTER INSERT here,
+ * hence the trigger of a partitioned table fires for DELETE as well.  A row that was deleted so
+ * says so in its header; the state that it left is kept (departed) until its arrival, which is the
+ * row inserted into the same table by the same command.
  *
  * Look-ups that need the catalogs are done at the first row of a statement and kept with the
  * trigger's FmgrInfo, which lives as long as the statement.  Rules are looked up again within it
@@ -34,10 +33,10 @@
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "replication/logicalworker.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -87,22 +86,41 @@ typedef struct Departed
 
 static Departed departed = {.lxid = InvalidLocalTransactionId};
 
+/* The column of that name; raises if there is none.  Not through the catalog cache: it is quicker.
+ */
+static Form_pg_attribute
+find_column(const Tracked *tracked, Relation rel, const char *column)
+{
+	TupleDesc tupdesc = RelationGetDescr(rel);
+
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(tupdesc, i);
+
+		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), column) == 0)
+			return attribute;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of relation \"%s\" does not exist", column,
+					RelationGetRelationName(rel)),
+			 errdetail("It is to hold the state of lifecycle \"%s\".", tracked->lifecycle_name),
+			 errhint("Call tenantcall.track_lifecycle() with the column's present name.")));
+	return NULL;
+}
+
 /* Finds out how to read states of the column; raises if it cannot hold any. */
 static void
 prepare_column(Tracked *tracked, Relation rel, const char *column)
 {
-	Oid type, output;
+	Form_pg_attribute attribute = find_column(tracked, rel, column);
+	Oid type = attribute->atttypid;
+	Oid output;
 	bool varlena;
 
-	tracked->column = get_attnum(RelationGetRelid(rel), column);
-	if (tracked->column <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of relation \"%s\" does not exist", column,
-						RelationGetRelationName(rel)),
-				 errdetail("It is to hold the state of lifecycle \"%s\".", tracked->lifecycle_name),
-				 errhint("Call tenantcall.track_lifecycle() with the column's present name.")));
-	type = getBaseType(get_atttype(RelationGetRelid(rel), tracked->column));
+	tracked->column = attribute->attnum;
+	if (type != TEXTOID && type != VARCHAROID)
+		type = getBaseType(type);
 	if (type == TEXTOID || type == VARCHAROID)
 		return;
 	if (!type_is_enum(type))
@@ -122,7 +140,6 @@ prepare_tracked(Relation rel, char *const args[N_ARGS])
 {
 	Tracked *tracked = palloc0(sizeof(Tracked));
 
-	AcceptInvalidationMessages();
 	tracked->lifecycle_name = pstrdup(args[ARG_LIFECYCLE]);
 	tracked->replicating = IsLogicalWorker();
 	tracked->lifecycle = tc_lifecycle_required(tracked->lifecycle_name);
@@ -194,6 +211,14 @@ topmost(Relation rel)
 	return llast_oid(get_partition_ancestors(RelationGetRelid(rel)));
 }
 
+/* A state as an error shows it: a name that is too long for any state is cut off. */
+static StateText
+shown(StateText state)
+{
+	state.len = pg_mbcliplen(state.name, state.len, TC_STATE_LEN);
+	return state;
+}
+
 /* Raises: a row cannot be without a state. */
 static void
 refuse_null(const Tracked *tracked, Relation rel)
@@ -212,6 +237,7 @@ refuse_null(const Tracked *tracked, Relation rel)
 static void
 refuse_beginning(const Tracked *tracked, Relation rel, StateText to, bool known)
 {
+	to = shown(to);
 	ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
 					errmsg("a row of relation \"%s\" cannot begin in state \"%.*s\"",
 						   RelationGetRelationName(rel), to.len, to.name),
@@ -247,8 +273,10 @@ refuse_move(const Tracked *tracked, Relation rel, StateText from, StateText to)
 	const TcLifecycle *lifecycle = tracked->lifecycle;
 	int from_state = tc_lifecycle_find(lifecycle, from.name, from.len);
 	int to_state = tc_lifecycle_find(lifecycle, to.name, to.len);
-	StateText unknown = from_state == TC_NO_STATE ? from : to;
+	StateText unknown = shown(from_state == TC_NO_STATE ? from : to);
 
+	from = shown(from);
+	to = shown(to);
 	ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
 					errmsg("a row of relation \"%s\" cannot move from state \"%.*s\" to \"%.*s\"",
 						   RelationGetRelationName(rel), from.len, from.name, to.len, to.name),
@@ -261,8 +289,17 @@ refuse_move(const Tracked *tracked, Relation rel, StateText from, StateText to)
 					errtablecol(rel, tracked->column)));
 }
 
-/* Judges a row that had the state from (NULL: it begins); true if it moved, raises if illegally. */
+/* Are the states the same, byte by byte, or both missing? */
 static inline bool
+same_state(StateText a, StateText b)
+{
+	if (a.name == NULL || b.name == NULL)
+		return a.name == b.name;
+	return a.len == b.len && memcmp(a.name, b.name, a.len) == 0;
+}
+
+/* Judges a row that had the state from (NULL: it begins); raises if it may not have another now. */
+static inline void
 judge(const Tracked *tracked, Relation rel, StateText from, StateText to)
 {
 	const TcLifecycle *lifecycle = tracked->lifecycle;
@@ -275,16 +312,13 @@ judge(const Tracked *tracked, Relation rel, StateText from, StateText to)
 		to_state = tc_lifecycle_find(lifecycle, to.name, to.len);
 		if (unlikely(!tc_lifecycle_may_begin(lifecycle, to_state)))
 			refuse_beginning(tracked, rel, to, to_state != TC_NO_STATE);
-		return true;
+		return;
 	}
-	if (from.len == to.len && memcmp(from.name, to.name, to.len) == 0)
-		return false;
 	to_state = tc_lifecycle_find(lifecycle, to.name, to.len);
 	if (unlikely(!tc_lifecycle_may_move(lifecycle,
 										tc_lifecycle_find(lifecycle, from.name, from.len),
 										to_state)))
 		refuse_move(tracked, rel, from, to);
-	return true;
 }
 
 /* Has a move recorded. */
@@ -347,6 +381,7 @@ tc_lifecycle_trigger(PG_FUNCTION_ARGS)
 	StateText to;
 	TupleTableSlot *row;
 	Tracked *tracked;
+	bool existed = true;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
@@ -369,10 +404,12 @@ tc_lifecycle_trigger(PG_FUNCTION_ARGS)
 		row = trigdata->tg_newslot;
 	}
 	else
-		(void) find_departure(trigdata, &from);
+		existed = find_departure(trigdata, &from);
 	to = get_state(tracked, row);
-	if (judge(tracked, trigdata->tg_relation, from, to))
-		record(tracked, row, from, to);
+	if (existed && same_state(from, to))
+		return PointerGetDatum(NULL);
+	judge(tracked, trigdata->tg_relation, from, to);
+	record(tracked, row, from, to);
 	return PointerGetDatum(NULL);
 }
 

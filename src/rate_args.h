@@ -9,7 +9,9 @@
 
 #include "fmgr.h"
 
-extern void tc_rate_raise_null(const char *argument) pg_attribute_noreturn();
+#include "compat.h"
+
+extern TC_NORETURN void tc_rate_raise_null(const char *argument);
 
 /* Nanoseconds of an interval argument: a wait of 0 or more, or a policy's period. */
 extern int64 tc_rate_wait_argument(FunctionCallInfo fcinfo, int arg);

@@ -81,7 +81,8 @@ refresh_entry(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 
 	if (entry->version < limit->version)
 	{
-		tc_rate_convert(&entry->math, &limit->math, limit->change, changed_at(limit, now), &state);
+		tc_rate_convert(&entry->math, &limit->math, limit->change, changed_at(limit, now), now,
+						&state);
 		entry->math = limit->math;
 		entry->shadow = limit->shadow;
 		entry->version = limit->version;
@@ -112,15 +113,15 @@ spend(TcRateEntry *entry, const TcRateAsk *ask, int64 now, int64 *delay)
 	TcRateState state = tc_rate_state(entry);
 	int64 next;
 
-	*delay = 0;
 	for (;;)
 	{
 		bool ok;
 
+		*delay = ask->max_wait;
 		if (likely(ask->max_wait == 0))
 			ok = tc_rate_admit(&entry->math, state, now, ask->cost, &next);
 		else
-			ok = tc_rate_reserve(&entry->math, state, now, ask->cost, ask->max_wait, &next, delay);
+			ok = tc_rate_reserve(&entry->math, state, now, ask->cost, delay, &next);
 		if (!ok || ask->peek)
 			return ok;
 		if (pg_atomic_compare_exchange_u64(&entry->s, (uint64 *) &state.s, (uint64) next))
@@ -239,6 +240,7 @@ tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject, const TcRate
 	}
 	make_key(&key, limit, subject);
 	hash = hash_key(&key);
+	tc_rate_prefetch(hash);
 	lock = tc_rate_lock(hash);
 	now = tc_rate_now();
 

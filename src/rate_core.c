@@ -138,8 +138,6 @@ tc_rate_setup(TcRateMath *math, int64_t tokens, int64_t period, int64_t burst)
 	if (per_hour >= (tc_u128) TWO_60)
 		return TC_RATE_TOO_FAST;
 
-	math->tokens = tokens;
-	math->period = period;
 	math->burst = burst;
 	math->unit = choose_unit(tokens, period, burst, (int64_t) per_hour);
 	if (math->unit == 0)
@@ -177,8 +175,9 @@ tc_rate_admit(const TcRateMath *math, TcRateState state, int64_t now, int64_t co
 /* Decides on a request that may wait: its tokens are spent in advance. */
 bool
 tc_rate_reserve(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
-				int64_t max_wait, int64_t *next, int64_t *delay)
+				int64_t *delay, int64_t *next)
 {
+	int64_t max_wait = *delay;
 	TcRateView view;
 
 	*delay = 0;
@@ -247,20 +246,36 @@ tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now)
 	state->s = gone >= (tc_u128) state->s ? 0 : state->s - (int64_t) gone;
 }
 
-/* Converts what the bucket lacked at changed_at, rounded up; from there on the new rate holds. */
-void
-tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,
-				int64_t changed_at, TcRateState *state)
+/* Sub-tokens that the bucket lacks, rounded up; moves base on if need be. */
+static int64_t
+lacking(const TcRateMath *math, TcRateState *state, int64_t at)
 {
-	int64_t at = changed_at > state->base ? changed_at : state->base;
 	int64_t lo;
 	int64_t hi;
-	int64_t lacks;
 
-	if (tc_rate_needs_rebase(from, *state, at))
-		tc_rate_rebase(from, state, at);
-	refilled(from, state->base, at, &lo, &hi);
-	lacks = state->s > lo ? state->s - lo : 0;
+	if (tc_rate_needs_rebase(math, *state, at))
+		tc_rate_rebase(math, state, at);
+	refilled(math, state->base, at, &lo, &hi);
+	return state->s > lo ? state->s - lo : 0;
+}
+
+/*
+ * Converts what the bucket lacked at changed_at, rounded up; from there on the new rate holds.  A
+ * bucket that lacks more than all was used under the old policy after changed_at (the change was
+ * committed later): then the old rate held until now.
+ */
+void
+tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,
+				int64_t changed_at, int64_t now, TcRateState *state)
+{
+	int64_t at = changed_at > state->base ? changed_at : state->base;
+	int64_t lacks = lacking(from, state, at);
+
+	if (lacks > from->capacity && now > at)
+	{
+		at = now;
+		lacks = lacking(from, state, at);
+	}
 	state->base = at;
 	state->s = 0;
 	if (change == TC_RATE_PROPORTIONAL && lacks > 0)

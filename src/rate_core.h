@@ -13,12 +13,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Longest period: 366 days in nanoseconds. */
-#define TC_RATE_MAX_PERIOD (INT64_C(366) * 86400 * 1000000000)
-/* Times that lie further ahead (146 years) are given as this. */
-#define TC_RATE_FAR (INT64_C(1) << 62)
-/* retry_after of a request that can never be admitted. */
-#define TC_RATE_NEVER INT64_C(-1)
+#define TC_RATE_MAX_PERIOD (INT64_C(366) * 86400 * 1000000000) /* nanoseconds */
+#define TC_RATE_FAR (INT64_C(1) << 62)						   /* stands for times beyond it */
+#define TC_RATE_NEVER INT64_C(-1) /* retry_after of what can never be admitted */
 
 typedef enum TcRateError
 {
@@ -29,10 +26,9 @@ typedef enum TcRateError
 	TC_RATE_TOO_FAST	/* more tokens an hour than the arithmetic holds, about 10^18 */
 } TcRateError;
 
+/* A policy, prepared. */
 typedef struct TcRateMath
 {
-	int64_t tokens;
-	int64_t period;
 	int64_t burst;
 	int64_t unit;	  /* sub-tokens per token */
 	int64_t num, den; /* num/den sub-tokens are refilled per nanosecond, in lowest terms */
@@ -65,19 +61,18 @@ extern TcRateError tc_rate_setup(TcRateMath *math, int64_t tokens, int64_t perio
 /* May `cost` be spent now?  If so, *next is the new s.  False for costs outside 1..burst. */
 extern bool tc_rate_admit(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
 						  int64_t *next);
-/* May it after a wait of at most max_wait?  If so, *delay is the wait and *next the new s. */
+/* The same, or after a wait: *delay is the longest that may be, and becomes what it takes. */
 extern bool tc_rate_reserve(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
-							int64_t max_wait, int64_t *next, int64_t *delay);
+							int64_t *delay, int64_t *next);
 extern void tc_rate_view(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
 						 TcRateView *view);
 
-/* A full bucket is as good as none. */
 extern bool tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now);
 extern bool tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now);
 /* Moves base forward, to now or just before it, without changing what the bucket lacks. */
 extern void tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now);
 /* Makes a bucket of policy `from`, which was valid until changed_at, one of policy `to`. */
 extern void tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,
-							int64_t changed_at, TcRateState *state);
+							int64_t changed_at, int64_t now, TcRateState *state);
 
 #endif /* TC_RATE_CORE_H */

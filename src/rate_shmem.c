@@ -33,15 +33,16 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
+#include "rate_stat.h"
 #include "rate_table.h"
 
 #define N_PARTITIONS 128
 #define TRANCHE "tenantcall_rate"
-#define NO_ENTRY 0		  /* entries are numbered from 1 */
-#define MAX_CHAINS 16	  /* looked at to make room in a partition */
-#define MAX_PROBES 16	  /* entries looked at there */
-#define CHAINS_AT_ONCE 64 /* read under one hold of a lock */
-#define MAX_PARTITIONS 8  /* partitions tried to make room */
+#define NO_ENTRY 0				   /* entries are numbered from 1 */
+#define MAX_CHAINS 16			   /* looked at to make room in a partition */
+#define MAX_PROBES_IN_PARTITION 16 /* entries looked at there */
+#define MAX_PROBES 512			   /* entries looked at in all */
+#define CHAINS_AT_ONCE 64		   /* read under one hold of a lock */
 
 typedef struct RateShared
 {
@@ -85,7 +86,8 @@ table_size(void)
 {
 	Size size = MAXALIGN(sizeof(RateShared));
 
-	size = add_size(size, MAXALIGN(mul_size(chain_count(), sizeof(uint32))));
+	size = add_size(size, mul_size(chain_count(), sizeof(uint32)));
+	size = add_size(size, PG_CACHE_LINE_SIZE);
 	return add_size(size, mul_size(max_buckets, sizeof(TcRateEntry)));
 }
 
@@ -129,17 +131,14 @@ rate_shmem_startup(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	shared = ShmemInitStruct("tenantcall rate buckets", table_size(), &found);
 	heads = (uint32 *) ((char *) shared + MAXALIGN(sizeof(RateShared)));
-	entries = (TcRateEntry *) ((char *) heads + MAXALIGN(sizeof(uint32) * chain_count()));
+	entries = (TcRateEntry *) CACHELINEALIGN(heads + chain_count());
 	locks = GetNamedLWLockTranche(TRANCHE);
 	if (!found)
 		initialize_table();
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/*
- * While preloaded, defines the setting and asks for shared memory.  Later there is none to be had,
- * and a setting of the postmaster's must not be defined any more.
- */
+/* While preloaded, defines the setting and asks for shared memory. */
 void
 tc_rate_shmem_init(void)
 {
@@ -169,6 +168,22 @@ static inline TcRateEntry *
 entry_of(uint32 number)
 {
 	return &entries[number - 1];
+}
+
+/*
+ * Has the processor fetch the chain's head and first entry.  No lock: what is read may be old, and
+ * is used for nothing else.
+ */
+void
+tc_rate_prefetch(uint32 hash)
+{
+	uint32 number = *(volatile uint32 *) &heads[hash & shared->mask];
+
+	if (number != NO_ENTRY)
+	{
+		__builtin_prefetch(entry_of(number));
+		__builtin_prefetch((char *) entry_of(number) + 64);
+	}
 }
 
 /* The key's entry, or NULL.  The partition must be locked. */
@@ -262,22 +277,24 @@ reclaim_chain(uint32 chain, int64 now, int *probes)
 	return freed;
 }
 
-/* Makes room in one partition: a bounded look at some of its chains.  Returns entries freed. */
+/* Makes room in one partition: a look at some of its chains.  Returns entries freed. */
 static int
-reclaim_partition(uint32 hash)
+reclaim_partition(uint32 hash, int *probes)
 {
 	uint32 chains = (shared->mask + 1) / N_PARTITIONS;
 	uint32 start = pg_atomic_fetch_add_u32(&shared->hand, MAX_CHAINS);
 	int64 now = tc_rate_now();
-	int probes = MAX_PROBES;
+	int left = Min(*probes, MAX_PROBES_IN_PARTITION);
+	int before = left;
 	int freed = 0;
 	uint32 i;
 
 	LWLockAcquire(tc_rate_lock(hash), LW_EXCLUSIVE);
-	for (i = 0; i < Min(chains, MAX_CHAINS) && probes > 0; i++)
-		freed += reclaim_chain(hash % N_PARTITIONS + N_PARTITIONS * ((start + i) % chains), now,
-							   &probes);
+	for (i = 0; i < Min(chains, MAX_CHAINS) && left > 0; i++)
+		freed +=
+			reclaim_chain(hash % N_PARTITIONS + N_PARTITIONS * ((start + i) % chains), now, &left);
 	LWLockRelease(tc_rate_lock(hash));
+	*probes -= before - left;
 	return freed;
 }
 
@@ -286,11 +303,12 @@ static uint32
 obtain_entry(uint32 hash)
 {
 	uint32 number = pop_free();
+	int probes = MAX_PROBES;
 	int i;
 
-	for (i = 0; number == NO_ENTRY && i < MAX_PARTITIONS; i++)
+	for (i = 0; number == NO_ENTRY && i < N_PARTITIONS && probes > 0; i++)
 	{
-		if (reclaim_partition(hash + i) > 0)
+		if (reclaim_partition(hash + i, &probes) > 0)
 			number = pop_free();
 	}
 	return number;

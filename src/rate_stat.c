@@ -24,7 +24,7 @@
 #include "args.h"
 #include "compat.h"
 #include "rate_args.h"
-#include "rate_table.h"
+#include "rate_stat.h"
 #include "tenantcall.h"
 
 #define N_BUCKET_COLUMNS 12

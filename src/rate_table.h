@@ -26,55 +26,35 @@ typedef struct TcRateKey
 
 StaticAssertDecl(sizeof(TcRateKey) == 40, "TcRateKey has padding");
 
+/* In cache lines of 64 bytes: what a look-up reads, what a decision adds, what a refusal adds. */
 typedef struct TcRateEntry
 {
 	TcRateKey key;
-	uint32 next; /* in the chain, or in the free list (partition lock, or owner) */
-	bool shadow; /* like the next three: change under the exclusive lock */
-	int64 version;
-	int64 base;
-	TcRateMath math;
+	uint32 next;		/* in the chain, or in the free list (partition lock, or owner) */
+	bool shadow;		/* like base, version and math: changes under the exclusive lock */
 	pg_atomic_uint64 s; /* compare-and-swap under the shared lock */
+	int64 base;
+
+	int64 version;
+	TcRateMath math;
 	pg_atomic_uint64 allowed;
+
 	pg_atomic_uint64 denied;
 	pg_atomic_uint64 would_deny;
 	pg_atomic_uint64 last_denied_at;
+	uint64 padding[5];
 } TcRateEntry;
 
-/* A copy of an entry. */
-typedef struct TcRateBucket
-{
-	TcRateKey key;
-	bool shadow;
-	TcRateMath math;
-	TcRateState state;
-	int64 allowed;
-	int64 denied;
-	int64 would_deny;
-	TimestampTz last_denied_at; /* 0: never */
-} TcRateBucket;
-
-#define TC_RATE_READ_AT_ONCE 1024
-
-/* Counts of the whole table since the start of the server. */
-typedef struct TcRateTableStat
-{
-	int64 max_buckets;
-	int64 used;
-	int64 evicted;
-	int64 evicted_allowed; /* counters of the evicted buckets, kept here */
-	int64 evicted_denied;
-	int64 evicted_would_deny;
-	int64 refused; /* for want of room */
-} TcRateTableStat;
+StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && offsetof(TcRateEntry, denied) == 128 &&
+					 sizeof(TcRateEntry) == 192,
+				 "TcRateEntry is laid out otherwise than meant");
 
 extern void tc_rate_shmem_init(void);
 extern LWLock *tc_rate_lock(uint32 hash);
+extern void tc_rate_prefetch(uint32 hash);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
 extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit,
 								  int64 now);
-extern int tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_AT_ONCE]);
-extern void tc_rate_table_stat(TcRateTableStat *stat);
 
 /* The state of an entry, as the core wants it.  Any lock. */
 static inline TcRateState

@@ -86,10 +86,14 @@ check_relation(Oid relid, TcScopeTarget *target)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
 						errmsg("cannot scope relation %s", target->table_sql),
 						errdetail_relkind_not_supported(form->relkind),
-						errhint("Scope the tables below it, and make views security_invoker.")));
+						form->relkind == RELKIND_VIEW
+							? errhint("Scope the tables below the view, and make it "
+									  "security_invoker.")
+							: errhint("Scope a plain or partitioned table.")));
 	if (form->relpersistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-						errmsg("cannot scope temporary table %s", target->table_sql),
+						errmsg("cannot scope temporary table %s",
+							   quote_identifier(pstrdup(NameStr(form->relname)))),
 						errdetail("A temporary table is seen by its session only.")));
 	if (IsCatalogRelationOid(relid) || IsToastNamespace(form->relnamespace) ||
 		strcmp(schema, "information_schema") == 0 || strcmp(schema, "tenantcall") == 0)

@@ -52,7 +52,7 @@ extern void tc_scope_forget_dropped(void);
 /* scope_ddl.c: each makes one thing as it must be, and changes nothing if it is so already */
 extern void tc_scope_declare(const TcScopeTarget *target);
 extern void tc_scope_enforce(const TcScopeTarget *target);
-extern void tc_scope_run(const char *format, ...) pg_attribute_printf(1, 2);
+extern void tc_scope_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* scope_expr.c */
 extern bool tc_scope_type_supported(Oid type);

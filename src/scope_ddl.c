@@ -21,6 +21,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_policy.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -32,6 +33,7 @@
 #include "rewrite/rowsecurity.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
@@ -86,10 +88,10 @@ tc_scope_run(const char *format, ...)
 
 /* Is there a validated CHECK (column IS NOT NULL)?  Then SET NOT NULL does not scan. */
 static bool
-has_not_null_check(Relation rel, const TcScopeTarget *target)
+has_not_null_check(Relation rel, AttrNumber attnum, Oid type)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
-	Node *wanted = tc_scope_not_null_expr(target->attnum, target->type);
+	Node *wanted = tc_scope_not_null_expr(attnum, type);
 
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
 	{
@@ -99,7 +101,7 @@ has_not_null_check(Relation rel, const TcScopeTarget *target)
 	return false;
 }
 
-/* Counts the rows without a company, below row security and without the planner. */
+/* Counts a table's rows without a company, below row security and without the planner. */
 static int64
 count_nulls(Relation rel, AttrNumber attnum)
 {
@@ -120,26 +122,47 @@ count_nulls(Relation rel, AttrNumber attnum)
 	return count;
 }
 
-/* NOT NULL.  Counts first, for an error that says how much is to be done. */
+/* The same of the table and all that inherits from it, skipping what is known to have none. */
+static int64
+count_nulls_below(const TcScopeTarget *target)
+{
+	int64 count = 0;
+	ListCell *cell;
+
+	foreach(cell, find_all_inheritors(target->relid, NoLock, NULL))
+	{
+		Relation rel = table_open(lfirst_oid(cell), NoLock);
+		AttrNumber attnum = get_attnum(RelationGetRelid(rel), target->column);
+
+		if (rel->rd_rel->relkind == RELKIND_RELATION && !tc_column_not_null(rel, attnum) &&
+			!has_not_null_check(rel, attnum, target->type))
+			count += count_nulls(rel, attnum);
+		table_close(rel, NoLock);
+	}
+	return count;
+}
+
+/* NOT NULL, which reaches the children too.  Counts first, for an error that says how much. */
 static void
 ensure_not_null(const TcScopeTarget *target)
 {
 	Relation rel = table_open(target->relid, NoLock);
 	bool done = tc_column_not_null(rel, target->attnum);
-	int64 nulls = 0;
+	int64 nulls;
 
-	if (!done && target->relkind == RELKIND_RELATION && !has_not_null_check(rel, target))
-		nulls = count_nulls(rel, target->attnum);
 	table_close(rel, NoLock);
+	if (done)
+		return;
+	nulls = count_nulls_below(target);
 	if (nulls > 0)
 		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
 						errmsg("table %s holds rows without a company", target->table_sql),
-						errdetail("Column %s is null in " INT64_FORMAT " rows.", target->column_sql,
-								  nulls),
+						errdetail_plural("Column %s is null in " INT64_FORMAT " row.",
+										 "Column %s is null in " INT64_FORMAT " rows.", nulls,
+										 target->column_sql, nulls),
 						errhint("Give each row its company, or delete it, then scope the table.")));
-	if (!done)
-		tc_scope_run("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL", target->table_sql,
-					 target->column_sql);
+	tc_scope_run("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL", target->table_sql,
+				 target->column_sql);
 }
 
 /* The company in context as the default, unless there is another default. */

@@ -70,24 +70,24 @@ tc_scope_function_name(Oid type)
 static Oid
 equality(Oid left, Oid right)
 {
-	Oid operator= GetSysCacheOid4(OPERNAMENSP, Anum_pg_operator_oid, CStringGetDatum("="),
-								  ObjectIdGetDatum(left), ObjectIdGetDatum(right),
-								  ObjectIdGetDatum(PG_CATALOG_NAMESPACE));
+	Oid eq = GetSysCacheOid4(OPERNAMENSP, Anum_pg_operator_oid, CStringGetDatum("="),
+							 ObjectIdGetDatum(left), ObjectIdGetDatum(right),
+							 ObjectIdGetDatum(PG_CATALOG_NAMESPACE));
 
-	if (!OidIsValid(operator))
+	if (!OidIsValid(eq))
 		elog(ERROR, "no equality operator for types %u and %u", left, right);
-	return operator;
+	return eq;
 }
 
 /* left = right, of the given node tag's flavour. */
 static Expr *
 compare(Expr *left, Expr *right, NodeTag tag)
 {
-	Oid operator= equality(exprType((Node *) left), exprType((Node *) right));
+	Oid eq = equality(exprType((Node *) left), exprType((Node *) right));
 	OpExpr *result =
-		(OpExpr *) make_opclause(operator, BOOLOID, false, left, right, InvalidOid, InvalidOid);
+		(OpExpr *) make_opclause(eq, BOOLOID, false, left, right, InvalidOid, InvalidOid);
 
-	result->opfuncid = get_opcode(operator);
+	result->opfuncid = get_opcode(eq);
 	NodeSetTag(result, tag);
 	return (Expr *) result;
 }

@@ -54,7 +54,7 @@ make_policy(AttrNumber attnum, Oid type)
 
 /* Reports a scoped table that is scoped no more. */
 static void
-pg_attribute_noreturn() report_lost(Oid relid, const char *what)
+report_lost(Oid relid, const char *what)
 {
 	char *name = get_rel_name(relid);
 

@@ -16,9 +16,12 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -90,6 +93,24 @@ make_cache(void)
 	cache = hash_create("tenantcall scopes", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
+/*
+ * The registry, or InvalidOid.  Our hooks run in databases without the extension too, where anybody
+ * may have made a table of this name, with other columns.
+ */
+static Oid
+find_registry(Oid schema)
+{
+	Oid relid = OidIsValid(schema) ? get_relname_relid("scope_registry", schema) : InvalidOid;
+	Oid extension;
+
+	if (!OidIsValid(relid))
+		return InvalidOid;
+	extension = get_extension_oid("tenantcall", true);
+	if (!OidIsValid(extension) || getExtensionOfObject(RelationRelationId, relid) != extension)
+		return InvalidOid;
+	return relid;
+}
+
 /* Copies one row of the registry. */
 static void
 remember_row(HeapTuple tuple, TupleDesc desc)
@@ -115,8 +136,7 @@ fill_cache(void)
 	register_callbacks();
 	cache = NULL;
 	schema_oid = get_namespace_oid("tenantcall", true);
-	registry_relid =
-		OidIsValid(schema_oid) ? get_relname_relid("scope_registry", schema_oid) : InvalidOid;
+	registry_relid = find_registry(schema_oid);
 	if (!OidIsValid(registry_relid))
 	{
 		/* without the schema we shall hear of its coming; with it, the table may come any time */

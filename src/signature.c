@@ -24,8 +24,8 @@ tc_retell_verify(const char *secret, size_t secretlen, const char *body, size_t 
 
 	if (secretlen == 0)
 		return false;
-	tc_hmac_sha256((const uint8 *) secret, secretlen, body, bodylen, sig->stamp, sig->stamplen,
-				   mac);
+	tc_hmac_sha256(TC_BYTES(secret, secretlen), TC_BYTES(body, bodylen),
+				   TC_BYTES(sig->stamp, sig->stamplen), mac);
 	return tc_equal_ct(mac, sig->digest, TC_HMAC_LEN);
 }
 
@@ -38,7 +38,7 @@ tc_calcom_verify(const char *secret, size_t secretlen, const char *body, size_t 
 
 	if (secretlen == 0)
 		return false;
-	tc_hmac_sha256((const uint8 *) secret, secretlen, body, bodylen, NULL, 0, mac);
+	tc_hmac_sha256(TC_BYTES(secret, secretlen), TC_BYTES(body, bodylen), TC_NO_BYTES, mac);
 	return tc_equal_ct(mac, digest, TC_HMAC_LEN);
 }
 
@@ -76,8 +76,9 @@ tc_retell_signature(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a body cannot be signed with an empty secret")));
 	snprintf(stamp, sizeof(stamp), INT64_FORMAT, unix_milliseconds(PG_GETARG_TIMESTAMPTZ(2)));
-	tc_hmac_sha256((const uint8 *) VARDATA_ANY(secret), VARSIZE_ANY_EXHDR(secret),
-				   VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body), stamp, strlen(stamp), mac);
+	tc_hmac_sha256(TC_BYTES(VARDATA_ANY(secret), VARSIZE_ANY_EXHDR(secret)),
+				   TC_BYTES(VARDATA_ANY(body), VARSIZE_ANY_EXHDR(body)),
+				   TC_BYTES(stamp, strlen(stamp)), mac);
 	tc_hex_encode(mac, TC_HMAC_LEN, hex);
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("v=%s,d=%s", stamp, hex)));
 }

@@ -31,6 +31,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "inval.h"
 #include "telephony.h"
 #include "tenantcall.h"
 
@@ -95,11 +96,9 @@ visit_installation(HeapTuple tuple, TupleDesc desc, void *arg)
 static bool
 find_place(TcTelephony *found)
 {
-	Oid tenantcall = get_namespace_oid("tenantcall", true);
 	char *schema_name = NULL;
 
-	installation_relid =
-		OidIsValid(tenantcall) ? get_relname_relid("installation", tenantcall) : InvalidOid;
+	installation_relid = tc_own_relation("installation");
 	if (!OidIsValid(installation_relid))
 		return false;
 	tc_read_rows(installation_relid, NULL, 0, visit_installation, &schema_name);
@@ -114,6 +113,7 @@ find_place(TcTelephony *found)
 	found->branches = get_relname_relid("branches", found->schema);
 	found->phone_numbers = get_relname_relid("phone_numbers", found->schema);
 	found->agents = get_relname_relid("agents", found->schema);
+	found->call_bindings = tc_own_relation("call_bindings");
 	found->schema_quoted = MemoryContextStrdup(TopMemoryContext, quote_identifier(schema_name));
 	return OidIsValid(found->companies) && OidIsValid(found->branches) &&
 		   OidIsValid(found->phone_numbers) && OidIsValid(found->agents);

@@ -20,6 +20,7 @@ typedef struct TcTelephony
 	Oid branches;
 	Oid phone_numbers;
 	Oid agents;
+	Oid call_bindings;
 } TcTelephony;
 
 /* One equality condition of a direct read. */

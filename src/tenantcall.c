@@ -20,6 +20,7 @@
 
 #include "calls.h"
 #include "compat.h"
+#include "confine.h"
 #include "context.h"
 #include "directory.h"
 #include "key.h"
@@ -41,6 +42,7 @@ _PG_init(void)
 {
 	tc_preloaded = process_shared_preload_libraries_in_progress;
 	tc_context_init();
+	tc_confine_init();
 	tc_directory_init();
 	tc_key_init();
 	tc_rate_init();

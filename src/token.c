@@ -86,7 +86,8 @@ verify_signature(const char *token, const TcTokenParts *parts)
 	key = tc_key_find(kid, strlen(kid));
 	if (key == NULL)
 		return TC_TOKEN_KEY;
-	tc_hmac_sha256(key->secret, key->secretlen, token, parts->signedlen, NULL, 0, mac);
+	tc_hmac_sha256(TC_BYTES(key->secret, key->secretlen), TC_BYTES(token, parts->signedlen),
+				   TC_NO_BYTES, mac);
 	return tc_equal_ct(mac, parts->signature, TC_HMAC_LEN) ? TC_TOKEN_OK : TC_TOKEN_FORGED;
 }
 
@@ -116,7 +117,7 @@ void
 tc_token_verify(const char *token, size_t len, TcContext *context)
 {
 	TcTokenParts parts;
-	TcTokenClaims claims;
+	TcTokenClaims claims = {0};
 	TcTokenFault fault = tc_token_split(token, len, &parts);
 
 	if (fault == TC_TOKEN_OK)
@@ -237,7 +238,8 @@ sign(const TokenRequest *request)
 	resetStringInfo(&json);
 	format_claims(&json, request);
 	append_base64url(&token, json.data, json.len);
-	tc_hmac_sha256(key->secret, key->secretlen, token.data, token.len, NULL, 0, mac);
+	tc_hmac_sha256(TC_BYTES(key->secret, key->secretlen), TC_BYTES(token.data, token.len),
+				   TC_NO_BYTES, mac);
 	appendStringInfoChar(&token, '.');
 	append_base64url(&token, mac, sizeof(mac));
 	return cstring_to_text_with_len(token.data, token.len);

@@ -27,6 +27,7 @@
 #include "args.h"
 #include "directory.h"
 #include "errors.h"
+#include "inval.h"
 #include "key.h"
 #include "telephony.h"
 #include "tenantcall.h"
@@ -129,7 +130,7 @@ prepare_memory(void)
 		hash_get_num_entries(groups) < MAX_GROUPS)
 		return;
 	wipe();
-	secrets_relid = get_relname_relid("secrets", get_namespace_oid("tenantcall", false));
+	secrets_relid = tc_own_relation("secrets");
 	stale = false;
 	loaded_under = PgReloadTime;
 	control.hcxt = secrets_context;

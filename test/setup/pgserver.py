@@ -202,9 +202,15 @@ def end_server(data):
 
 
 def reap():
-    """Collects a server of ours that has ended, so that it does not stay as a zombie."""
+    """Collects servers of ours that have ended, so that they do not stay as zombies."""
     for proc in Cluster.started:
         proc.poll()
+
+
+def alive(pid):
+    """Does the process exist?  A dying one still does, although it has no directory any more."""
+    reap()
+    return os.path.exists(f"/proc/{pid}")
 
 
 class Install:
@@ -295,7 +301,8 @@ class Cluster:
 
     def _write_keys(self):
         """Makes the key file: a key id and a secret on each line, the first of which signs."""
-        self.key_file.write_text("".join(f"{kid} {secrets.token_hex(32)}\n" for kid in ("k2", "k1")))
+        lines = [f"{kid} {secrets.token_hex(32)}\n" for kid in ("k2", "k1")]
+        self.key_file.write_text("".join(lines))
         self._own(self.key_file)
 
     def _init(self):
@@ -363,8 +370,8 @@ class Cluster:
         if pid is None:
             return
         os.kill(pid, signum)
-        self.wait_until(lambda: (reap(), not processes_in(self.data))[1], "the server to end",
-                        timeout)
+        self.wait_until(lambda: not alive(pid) and not processes_in(self.data),
+                        "the server to end", timeout)
         self.process = None
 
     def restart(self, mode="fast", **changes):

@@ -1,6 +1,6 @@
 """Fixtures of the system tests.  What a Cluster can do stands in test/setup/pgserver.py.
 
-    db            a fresh database with the extension (and telephony, if it has it), as an object:
+    db            a fresh database with the extension (and telephony), as an object:
                   db.connect(role=..., autocommit=...), db.sql(...), db.psql(...), db.name, db.cluster
     cluster       the server that most tests share: do not restart it, do not change its settings
     make_cluster  make_cluster(**settings) -> a server of the test's own, started, which may be

@@ -322,6 +322,27 @@ def test_administrator_may_audit(cluster, database):
                 findings(conn)
 
 
+def test_dump_and_restore(cluster, database):
+    """A restored database is clean as well, with a policy that was added by hand."""
+    dump = cluster.dir / "audit.dump"
+    restored = "audit_restored"
+    with cluster.connect(dbname=database, autocommit=True) as conn:
+        conn.execute("CREATE POLICY by_hand ON shop.orders AS RESTRICTIVE FOR DELETE USING (note IS NULL)")
+        try:
+            dump.write_text(cluster.client_program("pg_dump", database))
+        finally:
+            conn.execute("DROP POLICY by_hand ON shop.orders")
+    cluster.sql(f"CREATE DATABASE {restored} TEMPLATE template0")
+    try:
+        cluster.sql(f"REVOKE TEMPORARY ON DATABASE {restored} FROM PUBLIC")
+        cluster.client_program("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", restored, "-f", dump)
+        with cluster.connect(dbname=restored) as conn:
+            assert findings(conn, unclean_only=True) == []
+            assert conn.execute("SELECT count(*) FROM pg_policy WHERE polname = 'by_hand'").fetchone() == (1,)
+    finally:
+        cluster.drop_database(restored)
+
+
 def test_without_the_library(make_cluster):
     """A server that does not preload the library is reported."""
     server = make_cluster(template=False, shared_preload_libraries=None)

@@ -1,4 +1,4 @@
-"""Loading: the extension can be created, dumped and restored on a server that does not preload it."""
+"""Loading: creating, dumping and restoring the extension works without preloading it."""
 import psycopg
 import pytest
 
@@ -15,8 +15,9 @@ def test_create_without_preload(plain):
     """CREATE EXTENSION works, reads see no tenant, and nothing raises while the library loads."""
     with plain.connect(dbname="plain", autocommit=True) as conn:
         conn.execute("CREATE EXTENSION tenantcall")
-        row = conn.execute("SELECT tenantcall.current_company_id(), tenantcall.current_branch_id(), "
-                           "tenantcall.current_company_uuid(), tenantcall.current_branch_uuid()")
+        row = conn.execute(
+            "SELECT tenantcall.current_company_id(), tenantcall.current_branch_id(), "
+            "tenantcall.current_company_uuid(), tenantcall.current_branch_uuid()")
         assert row.fetchone() == (None, None, None, None)
     assert "ERROR" not in plain.log()
     assert "FATAL" not in plain.log()

@@ -24,6 +24,7 @@ INSERT INTO telephony.customers (company_id, name, email) VALUES (:a, 'of A', 'a
 INSERT INTO telephony.services (company_id, name) VALUES (:a, 'of A'), (:b, 'secret of B');
 INSERT INTO telephony.calls (company_id, provider_call_id, status, summary)
 VALUES (:a, 'call A', 'inbound', 'of A'), (:b, 'call B', 'inbound', 'secret of B');
+INSERT INTO tenantcall.call_bindings VALUES ('retell', 'call B', :b);
 """
 SECRET_TABLES = ("shop.orders", "shop.notes", "shop.visits", "shop.visits_1", "telephony.companies",
                  "telephony.customers", "telephony.services", "telephony.calls")
@@ -159,7 +160,9 @@ class Attacker:
         """Relations and functions through which a row of B is read."""
         names = [row[0] for row in self.attempt(READERS)] + ["shop.peep()"]
         return [f"reads {n}" for n in names
-                if self.attempt(f"SELECT 1 FROM {n} AS r WHERE r::text LIKE %s LIMIT 1", f"%{SECRET}%") == [(1,)]]
+                if self.attempt(f"SELECT 1 FROM {n} AS r WHERE r::text LIKE %s LIMIT 1", f"%{SECRET}%") == [(1,)]
+                ] + [f"reads by {sql}" for sql in ("UPDATE shop.prices SET cents = 1", "TABLE pg_statistic")
+                     if SECRET in str(self.attempt(sql))]
 
     def writes(self):
         """Ways in which a row of B is made, taken over or destroyed."""
@@ -184,21 +187,33 @@ class Attacker:
         found = [f"detects {what}" for what, (sql, there, missing) in tries.items()
                  if self.attempt(sql, there) != self.attempt(sql, missing)]
         self.notices.clear()
-        self.attempt("SELECT FROM shop.orders WHERE public.spy(note)")
+        self.attempt("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off; "
+                     "SELECT FROM shop.orders WHERE public.spy(note)")
         return found + (["is told by a function"] if SECRET in self.notices else [])
 
-    def switches(self):
-        """Ways into the context of B."""
+    def reaches(self):
+        """Ways out of the context of A, and around row security."""
         tries = {
             "enters B": f"SELECT tenantcall.enter({self.b})",
             "sets B": f"SELECT set_config('tenantcall.company_id', '{self.b}', true)",
+            "may enter any company": "SELECT 1 WHERE has_function_privilege('tenantcall.enter(bigint, bigint)', 'EXECUTE')",
+            "can become the owner": "SELECT 1 WHERE pg_has_role('tenantcall_owner', 'MEMBER')",
+            "switches row security off": "ALTER TABLE shop.orders DISABLE ROW LEVEL SECURITY",
+            "reads bindings": f"SELECT 1 FROM tenantcall.call_bindings WHERE company_id = {self.b}",
+            "reads statistics": "SELECT 1 FROM pg_statistic LIMIT 1",
+            "reads files": "SELECT pg_read_file('PG_VERSION')",
+            "shadows a table": "CREATE TEMPORARY TABLE orders ()",
+            "creates a function": "CREATE FUNCTION shop.lower(text) RETURNS text LANGUAGE sql AS 'SELECT $1'",
+            "loads code": "CREATE FUNCTION public.evil() RETURNS int LANGUAGE c AS 'tenantcall', 'tc_version'",
         }
-        return [what for what, sql in tries.items() if not isinstance(self.attempt(sql), str)]
+        return [what for what, sql in tries.items()
+                if not isinstance(done := self.attempt(sql), str) and done != []]
 
     def writes_without_context(self):
         """Writes that are not refused although no company was entered."""
         refused = self.attempt("DELETE FROM shop.orders")
-        return [] if refused == "PT403" else [f"writes without context ({refused})"]
+        what = "is stopped" if refused == "55000" else "writes without context"
+        return [] if refused == "PT403" else [f"{what} ({refused})"]
 
     def attack(self):
         """All that succeeds, first without, then with the context of A."""
@@ -210,9 +225,9 @@ class Attacker:
             with self.conn.transaction():
                 self.conn.execute("SELECT tenantcall.enter(%s)", [self.a])
         except psycopg.Error as error:
-            return done + [f"entering fails ({error.sqlstate})"]
+            return done + [f"cannot enter ({error.sqlstate})"]
         self.conn.execute(role)
-        done += self.reads() + self.writes() + self.detects() + self.switches()
+        done += self.reads() + self.writes() + self.detects() + self.reaches()
         self.conn.execute("RESET ROLE")
         return done
 

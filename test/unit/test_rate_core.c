@@ -10,14 +10,12 @@
  *	- retry_after is exact: admitted then, refused one nanosecond earlier;
  *	- the total since the start is at most burst + rate * time.
  * To show that the test bites, the same steps run with a variant that forgets to round up
- * (check_floor_variant): it must be caught.
+ * (test_faulty_variant): it must be caught.
  */
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "rate_core.h"
+#include "unit.h"
 
 __extension__ typedef __int128 i128;
 
@@ -25,23 +23,16 @@ __extension__ typedef __int128 i128;
 #define DAY (86400 * NS_PER_S)
 #define YEAR (366 * DAY)
 
-static long checks = 0;
-static long failures = 0;
-static int quiet = 0;
-static long admitted = 0;
-static long refused = 0;
+#define STEPS 1500000
+#define FAULTY_STEPS 200000
 
-#define CHECK(condition)                                                                           \
-	do                                                                                             \
-	{                                                                                              \
-		checks++;                                                                                  \
-		if (!(condition))                                                                          \
-		{                                                                                          \
-			failures++;                                                                            \
-			if (!quiet && failures < 20)                                                           \
-				fprintf(stderr, "%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);            \
-		}                                                                                          \
-	} while (0)
+static long admitted, refused; /* decisions of the random histories */
+static long disagreements;	   /* of the faulty variant with the oracle */
+static bool faulty;			   /* is it under test? */
+
+/* A check of a random history; the faulty variant's failures are counted instead. */
+#define AGREE(condition)                                                                           \
+	(faulty ? (void) ((condition) || disagreements++) : (void) CHECK(condition))
 
 static uint64_t seed = UINT64_C(88172645463325252);
 
@@ -68,6 +59,8 @@ pick(int64_t low, int64_t high)
 /* A bucket and its oracle. */
 typedef struct Pair
 {
+	int64_t tokens;
+	int64_t period;
 	TcRateMath math;
 	TcRateState state;
 	i128 x;			/* oracle: (virtual arrival time - origin) * tokens */
@@ -83,7 +76,7 @@ oracle_time(const Pair *pair, int64_t now)
 {
 	int64_t at = now > pair->state.base ? now : pair->state.base;
 
-	return (i128) (at - pair->origin) * pair->math.tokens;
+	return (i128) (at - pair->origin) * pair->tokens;
 }
 
 /* By how much the request exceeds what the oracle has; admitted if <= 0. */
@@ -93,8 +86,7 @@ oracle_excess(const Pair *pair, int64_t now, int64_t cost)
 	i128 t = oracle_time(pair, now);
 	i128 start = pair->x > t ? pair->x : t;
 
-	return start + (i128) cost * pair->math.period - t -
-		   (i128) pair->math.burst * pair->math.period;
+	return start + (i128) cost * pair->period - t - (i128) pair->math.burst * pair->period;
 }
 
 /* Two sub-tokens in the oracle's measure, and one for the rounding of a conversion. */
@@ -103,7 +95,7 @@ tolerance(const Pair *pair)
 {
 	if (pair->math.den == 1)
 		return 0;
-	return (2 * (i128) pair->math.period) / pair->math.unit + 2;
+	return (2 * (i128) pair->period) / pair->math.unit + 2;
 }
 
 /* Starts over with a policy and a full bucket. */
@@ -113,6 +105,8 @@ start(Pair *pair, int64_t tokens, int64_t period, int64_t burst, int64_t now)
 	memset(pair, 0, sizeof(*pair));
 	if (tc_rate_setup(&pair->math, tokens, period, burst) != TC_RATE_OK)
 		return 0;
+	pair->tokens = tokens;
+	pair->period = period;
 	pair->state.base = now;
 	pair->origin = now;
 	pair->latest = now;
@@ -143,16 +137,16 @@ check_retry(const Pair *pair, int64_t now, int64_t cost)
 	tc_rate_view(&pair->math, pair->state, now, cost, &view);
 	if (cost > pair->math.burst)
 	{
-		CHECK(view.retry_after == TC_RATE_NEVER);
+		AGREE(view.retry_after == TC_RATE_NEVER);
 		return;
 	}
-	CHECK(view.retry_after > 0);
-	CHECK(view.remaining < cost);
+	AGREE(view.retry_after > 0);
+	AGREE(view.remaining < cost);
 	if (view.retry_after >= TC_RATE_FAR || now > INT64_MAX - view.retry_after ||
 		tc_rate_needs_rebase(&pair->math, pair->state, now + view.retry_after))
 		return;
-	CHECK(tc_rate_admit(&pair->math, pair->state, now + view.retry_after, cost, &next));
-	CHECK(!tc_rate_admit(&pair->math, pair->state, now + view.retry_after - 1, cost, &next));
+	AGREE(tc_rate_admit(&pair->math, pair->state, now + view.retry_after, cost, &next));
+	AGREE(!tc_rate_admit(&pair->math, pair->state, now + view.retry_after - 1, cost, &next));
 }
 
 /* remaining tokens can be had at once, one more cannot (or within two sub-tokens). */
@@ -163,15 +157,15 @@ check_remaining(const Pair *pair, int64_t now)
 	int64_t next;
 
 	tc_rate_view(&pair->math, pair->state, now, 1, &view);
-	CHECK(view.remaining >= 0 && view.remaining <= pair->math.burst);
-	CHECK(view.reset_after >= 0);
+	AGREE(view.remaining >= 0 && view.remaining <= pair->math.burst);
+	AGREE(view.reset_after >= 0);
 	if (view.remaining > 0)
-		CHECK(tc_rate_admit(&pair->math, pair->state, now, view.remaining, &next));
+		AGREE(tc_rate_admit(&pair->math, pair->state, now, view.remaining, &next));
 	if (view.remaining < pair->math.burst)
-		CHECK(!tc_rate_admit(&pair->math, pair->state, now, view.remaining + 1, &next) ||
+		AGREE(!tc_rate_admit(&pair->math, pair->state, now, view.remaining + 1, &next) ||
 			  tc_rate_is_full(&pair->math, pair->state, now));
-	CHECK((view.retry_after == 0) == (view.remaining > 0));
-	CHECK((view.reset_after == 0) == tc_rate_is_full(&pair->math, pair->state, now));
+	AGREE((view.retry_after == 0) == (view.remaining > 0));
+	AGREE((view.reset_after == 0) == tc_rate_is_full(&pair->math, pair->state, now));
 }
 
 /* One request at one instant. */
@@ -190,19 +184,19 @@ step(Pair *pair, int64_t now, int64_t cost)
 	if (!admit(pair, now, cost, &next))
 	{
 		refused++;
-		CHECK(cost > pair->math.burst || excess > -tolerance(pair));
+		AGREE(cost > pair->math.burst || excess > -tolerance(pair));
 		check_retry(pair, now, cost);
 		return;
 	}
 	admitted++;
-	CHECK(excess <= 0);
-	CHECK(next > pair->state.s && next < INT64_C(1) << 62);
+	AGREE(excess <= 0);
+	AGREE(next > pair->state.s && next < INT64_C(1) << 62);
 	pair->state.s = next;
 	t = oracle_time(pair, now);
-	pair->x = (pair->x > t ? pair->x : t) + (i128) cost * pair->math.period;
+	pair->x = (pair->x > t ? pair->x : t) + (i128) cost * pair->period;
 	pair->spent += cost;
-	t = (i128) (pair->latest - pair->origin) * pair->math.tokens;
-	CHECK(pair->spent * pair->math.period <= (i128) pair->math.burst * pair->math.period + t);
+	t = (i128) (pair->latest - pair->origin) * pair->tokens;
+	AGREE(pair->spent * pair->period <= (i128) pair->math.burst * pair->period + t);
 }
 
 /* Changes the policy: nothing is minted, and no more than two old and two new sub-tokens lost. */
@@ -210,26 +204,30 @@ static void
 change(Pair *pair, int64_t tokens, int64_t period, int64_t burst)
 {
 	TcRateMath from = pair->math;
+	int64_t period_before = pair->period;
 	int64_t at = pair->latest > pair->state.base ? pair->latest : pair->state.base;
 	i128 lacks = pair->x - oracle_time(pair, at);
 	long double exact = 0;
 	long double got;
 
 	if (lacks > 0)
-		exact = (long double) lacks / (long double) ((i128) from.burst * from.period);
+		exact = (long double) lacks / (long double) ((i128) from.burst * period_before);
 	if (tc_rate_setup(&pair->math, tokens, period, burst) != TC_RATE_OK)
 	{
 		pair->math = from;
 		return;
 	}
-	tc_rate_convert(&from, &pair->math, TC_RATE_PROPORTIONAL, pair->latest, &pair->state);
-	CHECK(pair->state.base == at);
-	CHECK(pair->state.s >= 0);
+	pair->tokens = tokens;
+	pair->period = period;
+	tc_rate_convert(&from, &pair->math, TC_RATE_PROPORTIONAL, pair->latest, pair->latest,
+					&pair->state);
+	AGREE(pair->state.base == at);
+	AGREE(pair->state.s >= 0);
 	got = (long double) pair->state.s / (long double) pair->math.capacity;
-	CHECK(got >= exact - 1e-17L);
-	CHECK(got <= exact + 3.0L / from.capacity + 2.0L / pair->math.capacity + 1e-17L);
+	AGREE(got >= exact - 1e-17L);
+	AGREE(got <= exact + 3.0L / from.capacity + 2.0L / pair->math.capacity + 1e-17L);
 	pair->origin = at;
-	pair->x = (i128) pair->state.s * pair->math.period / pair->math.unit;
+	pair->x = (i128) pair->state.s * pair->period / pair->math.unit;
 	pair->spent = 0;
 }
 
@@ -255,7 +253,7 @@ next_instant(const Pair *pair, int64_t now, int64_t cost)
 		case 5:
 			return now - pick(0, NS_PER_S);
 		case 6:
-			return now + pick(0, pair->math.period);
+			return now + pick(0, pair->period);
 		default:
 			return next_random() % 64 == 0 ? now + pick(0, 100 * YEAR / 366) : now + pick(0, DAY);
 	}
@@ -336,7 +334,7 @@ run_random(long steps, int floor_only)
 
 /* A frozen clock admits exactly the burst, also for a bucket that has been in use before. */
 static void
-check_burst(void)
+test_burst(void)
 {
 	Pair pair;
 	int64_t now = 12345;
@@ -360,7 +358,7 @@ check_burst(void)
 
 /* Policies that are refused, and requests that never are admitted. */
 static void
-check_limits(void)
+test_limits(void)
 {
 	TcRateMath math;
 	TcRateState state = {0, 0};
@@ -398,31 +396,37 @@ check_limits(void)
 	CHECK(view.retry_after == TC_RATE_NEVER);
 }
 
-/* Waiting: spent in advance, in the order of asking, never beyond max_wait. */
+/* Waiting: spent in advance, in the order of asking, never beyond what it may take. */
 static void
-check_reserve(void)
+test_reserve(void)
 {
 	TcRateMath math;
 	TcRateState state = {0, 0};
-	int64_t next, delay;
+	int64_t next;
+	int64_t delay;
 	int i;
 
 	CHECK(tc_rate_setup(&math, 10, NS_PER_S, 1) == TC_RATE_OK);
 	for (i = 0; i <= 10; i++)
 	{
-		CHECK(tc_rate_reserve(&math, state, 0, 1, NS_PER_S, &next, &delay));
-		CHECK(delay == i * NS_PER_S / 10);
+		delay = NS_PER_S;
+		CHECK(tc_rate_reserve(&math, state, 0, 1, &delay, &next));
+		CHECK_INT(delay, i * NS_PER_S / 10);
 		state.s = next;
 	}
-	CHECK(!tc_rate_reserve(&math, state, 0, 1, NS_PER_S, &next, &delay));
-	CHECK(!tc_rate_reserve(&math, state, 0, 2, INT64_MAX, &next, &delay));
+	delay = NS_PER_S;
+	CHECK(!tc_rate_reserve(&math, state, 0, 1, &delay, &next));
+	CHECK_INT(delay, 0);
+	delay = INT64_MAX;
+	CHECK(!tc_rate_reserve(&math, state, 0, 2, &delay, &next));
 	state.s = (INT64_C(1) << 62) - 1;
-	CHECK(!tc_rate_reserve(&math, state, 0, 1, INT64_MAX, &next, &delay));
+	delay = INT64_MAX;
+	CHECK(!tc_rate_reserve(&math, state, 0, 1, &delay, &next));
 }
 
 /* Two versions alternating at one instant admit no more than the larger burst. */
 static void
-check_alternating(void)
+test_alternating(void)
 {
 	TcRateMath policy[2];
 	TcRateState state = {0, 0};
@@ -439,42 +443,70 @@ check_alternating(void)
 			state.s = next;
 			count++;
 		}
-		tc_rate_convert(&policy[i % 2], &policy[(i + 1) % 2], TC_RATE_PROPORTIONAL, 0, &state);
+		tc_rate_convert(&policy[i % 2], &policy[(i + 1) % 2], TC_RATE_PROPORTIONAL, 0, 0, &state);
 	}
 	CHECK(count <= 100);
-	tc_rate_convert(&policy[0], &policy[1], TC_RATE_RESET, 0, &state);
+	tc_rate_convert(&policy[0], &policy[1], TC_RATE_RESET, 0, 0, &state);
 	CHECK(state.s == 0);
 }
 
-/* The faulty variant must be caught. */
+/* The time before a change counts at the old rate, the time after it at the new one. */
 static void
-check_floor_variant(void)
+test_changed_at(void)
 {
-	long before = failures;
-	long caught;
+	TcRateMath slow;
+	TcRateMath fast;
+	TcRateState empty = {0, 0};
+	TcRateState state;
+	TcRateView view;
 
-	quiet = 1;
-	run_random(200000, 1);
-	quiet = 0;
-	caught = failures - before;
-	failures = before;
-	CHECK(caught > 0);
-	printf("rate_core: the variant without rounding up was caught %ld times\n", caught);
+	CHECK(tc_rate_setup(&slow, 1, NS_PER_S, 100) == TC_RATE_OK);
+	CHECK(tc_rate_setup(&fast, 10, NS_PER_S, 100) == TC_RATE_OK);
+	CHECK(tc_rate_admit(&slow, empty, 0, 100, &empty.s));
+	state = empty;
+	tc_rate_convert(&slow, &fast, TC_RATE_PROPORTIONAL, 7 * NS_PER_S, 9 * NS_PER_S, &state);
+	tc_rate_view(&fast, state, 9 * NS_PER_S, 1, &view);
+	CHECK_INT(view.remaining, 7 + 20);
+
+	/* used up after the instant of the change, before its commit: no debt from that */
+	state.base = 0;
+	CHECK(tc_rate_admit(&fast, (TcRateState){0, 0}, 100 * NS_PER_S, 100, &state.s));
+	tc_rate_convert(&fast, &slow, TC_RATE_PROPORTIONAL, 50 * NS_PER_S, 101 * NS_PER_S, &state);
+	tc_rate_view(&slow, state, 101 * NS_PER_S, 1, &view);
+	CHECK_INT(view.remaining, 10);
+}
+
+/* The bucket agrees with the oracle. */
+static void
+test_random_histories(void)
+{
+	long steps = run_random(STEPS, 0);
+
+	CHECK(steps >= STEPS);
+	CHECK(admitted > steps / 10 && refused > steps / 10);
+	printf("%ld steps, %ld admitted, %ld refused\n", steps, admitted, refused);
+}
+
+/* The variant without rounding up is caught. */
+static void
+test_faulty_variant(void)
+{
+	faulty = true;
+	run_random(FAULTY_STEPS, 1);
+	faulty = false;
+	CHECK(disagreements > 0);
+	printf("the variant that rounds down was caught %ld times\n", disagreements);
 }
 
 int
-main(int argc, char **argv)
+main(void)
 {
-	long steps = argc > 1 ? atol(argv[1]) : 1500000;
-
-	check_limits();
-	check_burst();
-	check_reserve();
-	check_alternating();
-	steps = run_random(steps, 0);
-	CHECK(admitted > steps / 10 && refused > steps / 10);
-	check_floor_variant();
-	printf("rate_core: %ld steps, %ld admitted, %ld refused, %ld checks, %ld failures\n", steps,
-		   admitted, refused, checks, failures);
-	return failures == 0 ? 0 : 1;
+	RUN(test_limits);
+	RUN(test_burst);
+	RUN(test_reserve);
+	RUN(test_alternating);
+	RUN(test_changed_at);
+	RUN(test_random_histories);
+	RUN(test_faulty_variant);
+	return unit_summary();
 }

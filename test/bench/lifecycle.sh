@@ -1,0 +1,85 @@
+#!/bin/sh
+# lifecycle.sh: what a row costs with a lifecycle, and with the same rules in PL/pgSQL.
+#
+#   eval "$(test/setup/dev env)"; test/bench/lifecycle.sh [ROWS [ROUNDS]]
+#
+# Moves every row of four equal tables, in turn, in each round: without a trigger, with
+# track_lifecycle() (no audit), and with a PL/pgSQL trigger that asks a lookup table, as BEFORE
+# trigger (the usual way) and as AFTER trigger (which does what ours does).  Prints medians of the
+# time, and of the cost per row over no trigger in the same round, and ours as a share of
+# PL/pgSQL's: the budget is 1/5 of the cheaper one.  The tables are unlogged, so that the cost of
+# writing the log does not drown what is measured.
+set -eu
+rows=${1:-100000}
+rounds=${2:-21}
+db=tc_bench_lifecycle
+dir=$(mktemp -d)
+trap 'psql -X -q -d postgres -c "DROP DATABASE IF EXISTS $db" || true; rm -rf "$dir"' EXIT
+
+psql -X -q -v ON_ERROR_STOP=1 -d postgres -c "SET client_min_messages = warning" \
+	-c "DROP DATABASE IF EXISTS $db" -c "CREATE DATABASE $db"
+psql -X -q -v ON_ERROR_STOP=1 -v rows="$rows" -d $db >/dev/null <<'SQL'
+CREATE EXTENSION tenantcall;
+CREATE TABLE legal (from_state text, to_state text, PRIMARY KEY (from_state, to_state));
+INSERT INTO legal SELECT state, unnest(next_states) FROM tenantcall.lifecycles WHERE lifecycle = 'call';
+CREATE FUNCTION check_move() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status IS DISTINCT FROM OLD.status
+       AND NOT EXISTS (SELECT FROM legal WHERE from_state = OLD.status AND to_state = NEW.status) THEN
+        RAISE EXCEPTION 'illegal transition from % to %', OLD.status, NEW.status;
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE UNLOGGED TABLE bare (call_id bigint PRIMARY KEY, status text);
+INSERT INTO bare SELECT i, 'inbound' FROM generate_series(1, :rows) i;
+CREATE UNLOGGED TABLE tracked (LIKE bare INCLUDING ALL);
+CREATE UNLOGGED TABLE plpgsql_before (LIKE bare INCLUDING ALL);
+CREATE UNLOGGED TABLE plpgsql_after (LIKE bare INCLUDING ALL);
+INSERT INTO tracked TABLE bare;
+INSERT INTO plpgsql_before TABLE bare;
+INSERT INTO plpgsql_after TABLE bare;
+SELECT tenantcall.track_lifecycle('tracked', 'status');
+CREATE TRIGGER check_move BEFORE UPDATE ON plpgsql_before FOR EACH ROW EXECUTE FUNCTION check_move();
+CREATE TRIGGER check_move AFTER UPDATE ON plpgsql_after FOR EACH ROW
+    WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION check_move();
+ANALYZE;
+SQL
+
+tables="bare tracked plpgsql_before plpgsql_after"
+for table in $tables; do
+	cat <<SQL
+VACUUM $table;
+BEGIN;
+\\timing on
+UPDATE $table SET status = 'ongoing';
+\\timing off
+ROLLBACK;
+SQL
+done >"$dir/round.sql"
+round=0
+while [ $round -le "$rounds" ]; do
+	# the first round warms up
+	psql -X -q -v ON_ERROR_STOP=1 -d $db -f "$dir/round.sql" |
+		sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | paste -s -d ' ' >>"$dir/times"
+	round=$((round + 1))
+done
+awk -v rows="$rows" -v tables="$tables" '
+	function median(values, n,   i, j, t) {
+		for (i = 2; i <= n; i++)
+			for (j = i; j > 1 && values[j - 1] > values[j]; j--) {
+				t = values[j]; values[j] = values[j - 1]; values[j - 1] = t
+			}
+		return n % 2 ? values[(n + 1) / 2] : (values[n / 2] + values[n / 2 + 1]) / 2
+	}
+	NR > 1 { for (c = 1; c <= NF; c++) { ms[c, NR - 1] = $c; over[c, NR - 1] = ($c - $1) * 1e6 / rows } }
+	END {
+		n = split(tables, name, " ")
+		for (c = 1; c <= n; c++) {
+			for (r = 1; r < NR; r++) { a[r] = ms[c, r]; b[r] = over[c, r] }
+			cost[c] = median(b, NR - 1)
+			printf "%-15s %9.1f ms %8.0f ns a row over none\n", name[c], median(a, NR - 1), cost[c]
+		}
+		printf "tracked costs %.3f of plpgsql_before, %.3f of plpgsql_after (budget: 0.200)\n",
+			cost[2] / cost[3], cost[2] / cost[4]
+	}' "$dir/times"

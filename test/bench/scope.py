@@ -1,0 +1,138 @@
+#!/usr/bin/python3
+"""What scoping costs a query, beside the same query with a hand-written WHERE on an unscoped copy.
+
+    test/bench/scope.py [ROWS]         default 1,000,000
+
+Both forms run in turns in one session, as a role that row security binds; medians are compared.
+Execution is the server's own figure (EXPLAIN ANALYZE, timing of nodes off); the partitioned case
+is measured at the client, planning included: prepared, and planned anew each time, where only the
+constant lets the planner leave partitions out.  Exits with 1 if a budget is missed.
+"""
+import pathlib
+import re
+import statistics
+import sys
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
+
+from pgserver import Cluster, Install, Workspace, main_guard, say
+
+COMPANIES = 20
+ROUNDS = 31
+PARTITIONS = 64
+
+# name, settings, statement with "{table}" and "{where}", budget
+CASES = (
+    ("sequential", "enable_indexscan=off enable_bitmapscan=off enable_indexonlyscan=off "
+     "max_parallel_workers_per_gather=0", "SELECT count(*), sum(room) FROM {table}{where}", 1.05),
+    ("index", "max_parallel_workers_per_gather=0 enable_seqscan=off enable_bitmapscan=off",
+     "SELECT count(*), sum(room) FROM {table}{where}", 1.05),
+    ("parallel", "enable_indexscan=off enable_bitmapscan=off enable_indexonlyscan=off "
+     "max_parallel_workers_per_gather=2 parallel_setup_cost=0 parallel_tuple_cost=0 "
+     "min_parallel_table_scan_size=0", "SELECT count(*), sum(room) FROM {table}{where}", 1.05),
+)
+
+TABLES = """
+CREATE ROLE bench_app LOGIN;
+GRANT EXECUTE ON FUNCTION tenantcall.enter TO bench_app;
+CREATE TABLE plain (id bigint, company_id bigint NOT NULL, room int, note text);
+INSERT INTO plain SELECT g, g % {companies} + 1, g % 50, repeat('x', 40) FROM generate_series(1, {rows}) AS g;
+CREATE TABLE scoped (LIKE plain);
+INSERT INTO scoped SELECT * FROM plain;
+CREATE INDEX ON plain (company_id);
+CREATE INDEX ON scoped (company_id);
+CREATE TABLE plain_parted (LIKE plain) PARTITION BY HASH (company_id);
+CREATE TABLE scoped_parted (LIKE plain) PARTITION BY HASH (company_id);
+DO $$
+BEGIN
+    FOR i IN 0..{partitions} - 1 LOOP
+        EXECUTE format('CREATE TABLE plain_parted_%s PARTITION OF plain_parted FOR VALUES WITH (MODULUS {partitions}, REMAINDER %s)', i, i);
+        EXECUTE format('CREATE TABLE scoped_parted_%s PARTITION OF scoped_parted FOR VALUES WITH (MODULUS {partitions}, REMAINDER %s)', i, i);
+    END LOOP;
+END
+$$;
+INSERT INTO plain_parted SELECT * FROM plain WHERE id <= 10000;
+INSERT INTO scoped_parted SELECT * FROM plain WHERE id <= 10000;
+CREATE INDEX ON plain_parted (company_id, id);
+CREATE INDEX ON scoped_parted (company_id, id);
+SELECT tenantcall.scope_table('scoped'), tenantcall.scope_table('scoped_parted');
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO bench_app;
+"""
+
+
+def executed(cursor, statement):
+    """Milliseconds of execution, by the server's own figure."""
+    cursor.execute("EXPLAIN (ANALYZE, TIMING OFF) " + statement)
+    text = "\n".join(row[0] for row in cursor.fetchall())
+    return float(re.search(r"Execution Time: ([0-9.]+)", text).group(1))
+
+
+def compare(cursor, first, second, measure, rounds=ROUNDS):
+    """Medians of two statements that run in turns."""
+    times = ([], [])
+    for turn in range(rounds + 2):
+        for which in ((0, 1) if turn % 2 else (1, 0)):
+            spent = measure(cursor, (first, second)[which])
+            if turn >= 2:
+                times[which].append(spent)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def hundred_times(cursor, statement):
+    """Microseconds of one run of a prepared statement, planning included where it is planned."""
+    sql, parameters = statement
+    start = time.perf_counter()
+    for _ in range(100):
+        cursor.execute(sql, parameters, prepare=True)
+        cursor.fetchall()
+    return (time.perf_counter() - start) * 1e4
+
+
+def report(name, scoped, plain, unit, budget):
+    """Prints one comparison; True if the budget, if there is one, is kept."""
+    ratio = scoped / plain
+    kept = budget is None or ratio <= budget
+    verdict = "stated" if budget is None else f"at most {budget} x   {'ok' if kept else 'MISSED'}"
+    say(f"{name:<24}{scoped:>11.3f}{plain:>13.3f} {unit}{ratio:>9.3f} x   {verdict}")
+    return kept
+
+
+def main():
+    """Runs every case."""
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    with Workspace() as work:
+        cluster = Cluster(work, Install.build(work), conf={"shared_buffers": "512MB",
+                                                           "max_wal_size": "4GB"}).start()
+        cluster.sql("CREATE EXTENSION tenantcall")
+        cluster.sql(TABLES.format(rows=rows, companies=COMPANIES, partitions=PARTITIONS))
+        cluster.sql("VACUUM (ANALYZE, FREEZE)")
+        say(f"{'':<24}{'scoped':>11}{'WHERE':>13}")
+        kept = True
+        with cluster.connect(role="bench_app") as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT tenantcall.enter(7)")
+            for name, settings, statement, budget in CASES:
+                for setting in settings.split():
+                    cursor.execute("SET LOCAL " + setting)
+                scoped, plain = compare(
+                    cursor, statement.format(table="scoped", where=""),
+                    statement.format(table="plain", where=" WHERE company_id = 7"), executed)
+                kept &= report(name, scoped, plain, "ms", budget)
+                for setting in settings.split():
+                    cursor.execute(f"SET LOCAL {setting.split('=')[0]} TO DEFAULT")
+            lookup = "SELECT count(*) FROM {}_parted WHERE id = %s"
+            scoped, plain = compare(
+                cursor, (lookup.format("scoped"), (4711,)),
+                (lookup.format("plain") + " AND company_id = %s", (4711, 7)), hundred_times)
+            kept &= report(f"{PARTITIONS} partitions, prepared", scoped, plain, "us", 1.4)
+            cursor.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            scoped, plain = compare(
+                cursor, (lookup.format("scoped"), (4711,)),
+                (lookup.format("plain") + " AND company_id = %s", (4711, 7)), hundred_times, 7)
+            report(f"{PARTITIONS} partitions, planned", scoped, plain, "us", None)
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    main_guard(main)
