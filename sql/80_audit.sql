@@ -69,6 +69,7 @@ INSERT INTO tenantcall.isolation_checks (check_name, finds) VALUES
     ('role_owns', 'a role of ours owns a scoped table or a schema of ours, or can become its owner'),
     ('role_functions', 'a role of ours may execute functions of ours beyond its kind'),
     ('role_gone', 'a role of ours does not exist: a new one of its name would get its rights'),
+    ('role_unnoted', 'a role has rights of ours without being an app, gateway or admin: it is not confined'),
     ('owner_role', 'the role tenantcall_owner is not as it must be'),
     ('owner_can_login', 'somebody can log in as, or become, the owner of a scoped table'),
     ('bypassing_role', 'a role that is not superuser bypasses row security'),
@@ -168,6 +169,7 @@ CREATE FUNCTION tenantcall.check_isolation()
           UNION ALL SELECT * FROM tenantcall.audit_event_triggers()
           UNION ALL SELECT * FROM tenantcall.audit_roles()
           UNION ALL SELECT * FROM tenantcall.audit_other_roles()
+          UNION ALL SELECT * FROM tenantcall.audit_unnoted_roles()
           UNION ALL SELECT * FROM tenantcall.audit_role_functions()
           UNION ALL SELECT * FROM tenantcall.audit_creation()
           UNION ALL SELECT * FROM tenantcall.audit_server_access()

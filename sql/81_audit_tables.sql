@@ -315,7 +315,7 @@ CREATE FUNCTION tenantcall.audit_internal() RETURNS SETOF tenantcall.isolation_f
                             'EXECUTE FUNCTION tenantcall.invalidate_cache_trigger(); '
                             'ALTER TABLE %1$I.%2$I ENABLE ALWAYS TRIGGER tenantcall_invalidate', w.nspname, w.relname)
                 ELSE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER %I', w.nspname, w.relname, g.tgname) END
-    FROM (SELECT 'tenantcall'::name, unnest(ARRAY['scope_registry', 'secrets', 'installation'])::name
+    FROM (SELECT 'tenantcall'::name, unnest(ARRAY['scope_registry', 'secrets', 'installation', 'role_kinds'])::name
           UNION ALL
           SELECT i.schema_name, unnest(ARRAY['companies', 'branches', 'phone_numbers', 'agents'])::name
           FROM tenantcall.installation AS i) AS w (nspname, relname)

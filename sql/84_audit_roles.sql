@@ -88,6 +88,32 @@ $$;
 COMMENT ON FUNCTION tenantcall.audit_other_roles() IS 'internal: part of check_isolation()';
 REVOKE ALL ON FUNCTION tenantcall.audit_other_roles() FROM PUBLIC;
 
+-- A role with rights of ours that no grant_*() has noted is neither confined nor audited.  One that
+-- bypasses row security is reported as such, and what a noted role is a member of belongs to it.
+CREATE FUNCTION tenantcall.audit_unnoted_roles() RETURNS SETOF tenantcall.isolation_finding
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+    WITH granted AS (
+        SELECT a.grantee, t.name
+        FROM tenantcall.audit_tables AS t, aclexplode(t.relacl) AS a WHERE a.grantee NOT IN (0, t.relowner)
+        UNION
+        SELECT a.grantee, tenantcall.audit_function_name(p.oid)
+        FROM pg_proc AS p, aclexplode(p.proacl) AS a
+        WHERE p.pronamespace = 'tenantcall'::regnamespace AND a.grantee NOT IN (0, p.proowner)
+    )
+    SELECT 'warning', 'role_unnoted', r.rolname,
+           format('It has rights on %s%s, and was not given them by grant_app(), grant_gateway() or grant_admin(): '
+                  'it is not confined as those are.', min(g.name),
+                  CASE WHEN count(*) > 1 THEN format(' and %s others', count(*) - 1) ELSE '' END),
+           format('SELECT tenantcall.grant_app(%L)', r.rolname)
+    FROM granted AS g JOIN pg_roles AS r ON r.oid = g.grantee
+    WHERE NOT r.rolsuper AND NOT r.rolbypassrls AND r.rolname <> 'tenantcall_owner'
+      AND r.oid NOT IN (SELECT m.member FROM tenantcall.audit_reach() AS m)
+    GROUP BY r.rolname
+$$;
+COMMENT ON FUNCTION tenantcall.audit_unnoted_roles() IS 'internal: part of check_isolation()';
+REVOKE ALL ON FUNCTION tenantcall.audit_unnoted_roles() FROM PUBLIC;
+
 CREATE FUNCTION tenantcall.audit_role_functions() RETURNS SETOF tenantcall.isolation_finding
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$

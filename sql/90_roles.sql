@@ -32,7 +32,7 @@ CREATE VIEW tenantcall.role_functions AS
                         'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
                         'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
                         'audit_bypasses', 'audit_readers', 'audit_views', 'audit_definers', 'audit_functions',
-                        'audit_strangers', 'audit_event_triggers', 'audit_roles', 'audit_other_roles',
+                        'audit_strangers', 'audit_event_triggers', 'audit_roles', 'audit_other_roles', 'audit_unnoted_roles',
                         'audit_role_functions', 'audit_creation', 'audit_server_access', 'audit_settings',
                         'audit_setting_severity', 'audit_library', 'audit_publications', 'audit_default_privileges'])
     ) AS f (kind, names), unnest(names) AS function;

@@ -116,6 +116,8 @@ MUTANTS = [
     ("app may enter", "GRANT EXECUTE ON FUNCTION tenantcall.enter(bigint, bigint) TO tc_audit_app"),
     ("app is a gateway too, by membership", "GRANT tc_audit_gateway TO tc_audit_app"),
     ("everybody may enter", "GRANT EXECUTE ON FUNCTION tenantcall.enter(bigint, bigint) TO PUBLIC"),
+    ("app is not confined", "DELETE FROM tenantcall.role_kinds WHERE role = 'tc_audit_app'"),
+    ("another role reads", "GRANT SELECT ON shop.orders TO tc_audit_other"),
     ("app reads bindings", "GRANT SELECT ON tenantcall.call_bindings TO tc_audit_app"),
     ("app reads statistics", "GRANT SELECT ON pg_statistic TO tc_audit_app"),
     ("app reads files", "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO tc_audit_app"),
