@@ -134,7 +134,7 @@ CREATE FUNCTION tenantcall.audit_relatives() RETURNS SETOF tenantcall.isolation_
         SELECT i.inhrelid, i.inhparent, h.parent_name, h.scope_again FROM heirs AS h JOIN pg_inherits AS i ON i.inhparent = h.oid
     ), loose AS (
         SELECT c.oid, c.relkind, c.relispartition, h.parent,
-               format('%I.%I', c.relnamespace::regnamespace::text, c.relname) AS name,
+               format('%s.%I', c.relnamespace::regnamespace, c.relname) AS name,
                min(h.parent_name) AS parent_name, min(h.scope_again) AS scope_again
         FROM heirs AS h JOIN pg_class AS c ON c.oid = h.oid
         WHERE NOT EXISTS (SELECT FROM tenantcall.audit_tables AS t WHERE t.rel = h.oid)

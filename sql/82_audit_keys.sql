@@ -9,7 +9,7 @@ CREATE FUNCTION tenantcall.audit_unique() RETURNS SETOF tenantcall.isolation_fin
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
     WITH keys AS (
         SELECT t.name, t.rel, t.company_column, i.indexrelid, ic.relname AS index, k.oid AS conoid, k.conname, k.contype,
-               format('%I.%I', ic.relnamespace::regnamespace::text, ic.relname) AS index_name,
+               format('%s.%I', ic.relnamespace::regnamespace, ic.relname) AS index_name,
                i.indnkeyatts = 1 AND (a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid)
                                       ~ '^(nextval\(|gen_random_uuid\(|uuidv[47]\(|(\w+\.)?uuid_generate_v)') AS is_surrogate
         FROM tenantcall.audit_tables AS t
@@ -97,8 +97,11 @@ CREATE FUNCTION tenantcall.audit_foreign_keys() RETURNS SETOF tenantcall.isolati
     UNION ALL
     SELECT 'warning', 'foreign_key_not_validated', k.child,
            format('Foreign key %I was not held against rows that were there before it.', k.conname),
-           format('ALTER TABLE %s VALIDATE CONSTRAINT %I -- as superuser: row security hides rows from others', k.child, k.conname)
-    FROM tenantcall.audit_references AS k
+           format(CASE to_jsonb(c) ->> 'conenforced' WHEN 'false' -- from version 18
+                       THEN 'ALTER TABLE %s ALTER CONSTRAINT %I ENFORCED'
+                       ELSE 'ALTER TABLE %s VALIDATE CONSTRAINT %I -- as superuser: row security hides rows from others' END,
+                  k.child, k.conname)
+    FROM tenantcall.audit_references AS k JOIN pg_constraint AS c ON c.oid = k.oid
     WHERE NOT k.convalidated
 $$;
 COMMENT ON FUNCTION tenantcall.audit_foreign_keys() IS 'internal: part of check_isolation()';
@@ -120,16 +123,17 @@ BEGIN
     FOR key IN
         SELECT k.child, k.conname,
                format('%s AS c WHERE %s AND NOT EXISTS (SELECT FROM %s AS p WHERE %s)',
-                      k.child, string_agg(format('c.%I IS NOT NULL', c.attname), ' AND '),
-                      k.parent, string_agg(format('p.%I OPERATOR(pg_catalog.%s) c.%I', p.attname, o.oprname, c.attname), ' AND '))
-                   AS orphans,
+                      k.child, string_agg(format('c.%I IS NOT NULL', c.attname), ' AND ' ORDER BY pair.n),
+                      k.parent, string_agg(format('p.%I OPERATOR(pg_catalog.%s) c.%I', p.attname, o.oprname, c.attname),
+                                           ' AND ' ORDER BY pair.n)) AS orphans,
                bool_and(o.oprnamespace = 'pg_catalog'::regnamespace) -- no code of others is run
                AND NOT row_security_active(k.conrelid) AND NOT row_security_active(k.confrelid)
                AND (SELECT coalesce(sum(pg_table_size(part.relid)), pg_table_size(k.conrelid))
                            <= coalesce(max_bytes, 9223372036854775807)
                     FROM pg_partition_tree(k.conrelid) AS part WHERE part.isleaf) AS is_seen
         FROM tenantcall.audit_references AS k
-        CROSS JOIN unnest(k.conkey, k.confkey, k.conpfeqop) AS pair (child, parent, operator)
+        CROSS JOIN unnest(k.conkey, k.confkey, k.conpfeqop)
+                   WITH ORDINALITY AS pair (child, parent, operator, n)
         JOIN pg_attribute AS c ON c.attrelid = k.conrelid AND c.attnum = pair.child
         JOIN pg_attribute AS p ON p.attrelid = k.confrelid AND p.attnum = pair.parent
         JOIN pg_operator AS o ON o.oid = pair.operator

@@ -35,7 +35,7 @@ CREATE FUNCTION tenantcall.audit_views() RETURNS SETOF tenantcall.isolation_find
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
     WITH readers AS (
         SELECT f.rewrite, f.relation, f.is_rule, c.relkind, c.relowner,
-               format('%I.%I', c.relnamespace::regnamespace::text, c.relname) AS name,
+               format('%s.%I', c.relnamespace::regnamespace, c.relname) AS name,
                string_agg(f.reads::regclass::text, ', ' ORDER BY f.reads::regclass::text) AS reads,
                bool_or(t.rel IS NOT NULL) AS is_direct,
                EXISTS (SELECT FROM pg_options_to_table(c.reloptions) AS o
@@ -64,9 +64,9 @@ CREATE FUNCTION tenantcall.audit_views() RETURNS SETOF tenantcall.isolation_find
     FROM readers AS v
     WHERE v.relkind = 'm'
     UNION ALL
-    SELECT 'error', 'rule', format('%I.%I', c.relnamespace::regnamespace::text, c.relname),
+    SELECT 'error', 'rule', format('%s.%I', c.relnamespace::regnamespace, c.relname),
            format('Rule %I acts on scoped tables as %I, the owner of its table.', w.rulename, pg_get_userbyid(c.relowner)),
-           format('DROP RULE %I ON %I.%I', w.rulename, c.relnamespace::regnamespace::text, c.relname)
+           format('DROP RULE %I ON %s.%I', w.rulename, c.relnamespace::regnamespace, c.relname)
     FROM pg_rewrite AS w JOIN pg_class AS c ON c.oid = w.ev_class
     WHERE w.rulename <> '_RETURN'
       AND (w.oid IN (SELECT r.rewrite FROM readers AS r WHERE r.is_rule)

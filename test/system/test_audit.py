@@ -71,6 +71,20 @@ PLANTS = [
     ("table_unscoped", "public.away",
      "CREATE EXTENSION postgres_fdw; CREATE SERVER away FOREIGN DATA WRAPPER postgres_fdw; "
      "CREATE FOREIGN TABLE public.away (company_id bigint) SERVER away; GRANT SELECT ON public.away TO tc_audit_app"),
+    ("table_unscoped", '"Odd ""S"."T able"', 'CREATE SCHEMA "Odd ""S"; CREATE TABLE "Odd ""S"."T able" (company_id bigint)'),
+    ("view_not_invoker", '"Odd ""S"."V"', 'CREATE SCHEMA "Odd ""S"; CREATE VIEW "Odd ""S"."V" AS SELECT FROM shop.orders'),
+    ("rule", '"Odd ""S"."T"', 'CREATE SCHEMA "Odd ""S"; CREATE TABLE "Odd ""S"."T" (); '
+                              'CREATE RULE "R r" AS ON INSERT TO "Odd ""S"."T" DO ALSO SELECT FROM shop.orders'),
+    ("unique_without_company", '"Odd ""S"."T"',
+     'CREATE SCHEMA "Odd ""S"; CREATE TABLE "Odd ""S"."T" ("Firm" uuid, "A b" int, CONSTRAINT "C c" UNIQUE ("A b")); '
+     "SELECT tenantcall.scope_table('\"Odd \"\"S\".\"T\"', 'Firm')"),
+    ("unique_without_company", '"Odd ""S"."T"',
+     'CREATE SCHEMA "Odd ""S"; CREATE TABLE "Odd ""S"."T" (company_id int, "A b" int); CREATE UNIQUE INDEX "I" ON "Odd ""S"."T" ("A b"); '
+     "SELECT tenantcall.scope_table('\"Odd \"\"S\".\"T\"')"),
+    ("company_mutable", '"Odd ""S"."T"',
+     'CREATE SCHEMA "Odd ""S"; CREATE TABLE "Odd ""S"."T" ("Firm" uuid); '
+     "SELECT tenantcall.scope_table('\"Odd \"\"S\".\"T\"', 'Firm'); "
+     'ALTER TABLE "Odd ""S"."T" DISABLE TRIGGER tenantcall_freeze'),
     ("owner_changed", "telephony.calls", "ALTER TABLE telephony.calls OWNER TO tc_audit_other"),
     ("owner_changed", "telephony", "ALTER SCHEMA telephony OWNER TO tc_audit_other"),
     ("owner_changed", "tenantcall", "ALTER SCHEMA tenantcall OWNER TO tc_audit_other"),
