@@ -73,7 +73,7 @@ BEGIN
         company_id bigint NOT NULL REFERENCES companies,
         branch_id bigint NOT NULL,
         number text COLLATE "C" NOT NULL CHECK (number ~ '^\+[1-9][0-9]{6,14}$'),
-        assigned_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        assigned_at timestamptz NOT NULL DEFAULT date_trunc('milliseconds', clock_timestamp()),
         released_at timestamptz CHECK (released_at >= assigned_at),
         FOREIGN KEY (company_id, branch_id) REFERENCES branches,
         UNIQUE (company_id, phone_number_id)
@@ -388,6 +388,13 @@ BEGIN
                        'FOR EACH ROW EXECUTE FUNCTION tenantcall.invalidate_cache_trigger()', tables_schema, cached);
         EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_invalidate', tables_schema, cached);
     END LOOP;
+    EXECUTE format('CREATE TRIGGER tenantcall_credential_insert BEFORE INSERT ON %I.branches FOR EACH ROW '
+                   'WHEN (NEW.credential IS NOT NULL) EXECUTE FUNCTION tenantcall.credential_guard_trigger()', tables_schema);
+    EXECUTE format('CREATE TRIGGER tenantcall_credential_update BEFORE UPDATE ON %I.branches FOR EACH ROW '
+                   'WHEN (OLD.credential IS DISTINCT FROM NEW.credential) '
+                   'EXECUTE FUNCTION tenantcall.credential_guard_trigger()', tables_schema);
+    EXECUTE format('ALTER TABLE %I.branches ENABLE ALWAYS TRIGGER tenantcall_credential_insert, '
+                   'ENABLE ALWAYS TRIGGER tenantcall_credential_update', tables_schema);
     PERFORM tenantcall.track_lifecycle(format('%I.calls', tables_schema)::regclass, 'status', 'call',
                                        format('%I.call_transitions', tables_schema)::regclass);
 END

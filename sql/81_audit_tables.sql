@@ -285,11 +285,11 @@ CREATE FUNCTION tenantcall.audit_internal() RETURNS SETOF tenantcall.isolation_f
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
     WITH granted AS (
-        SELECT c.oid, c.relname, c.relkind, a.grantee, a.privilege_type, a.privilege_type AS privilege
+        SELECT c.relname, NULL::name AS column_name, a.grantee, a.privilege_type, a.privilege_type AS privilege
         FROM pg_class AS c, aclexplode(c.relacl) AS a
         WHERE c.relnamespace = 'tenantcall'::regnamespace AND a.grantee <> c.relowner
         UNION ALL
-        SELECT c.oid, c.relname, c.relkind, a.grantee, a.privilege_type, format('%s (%I)', a.privilege_type, t.attname)
+        SELECT c.relname, t.attname, a.grantee, a.privilege_type, format('%s (%I)', a.privilege_type, t.attname)
         FROM pg_class AS c JOIN pg_attribute AS t ON t.attrelid = c.oid, aclexplode(t.attacl) AS a
         WHERE c.relnamespace = 'tenantcall'::regnamespace AND a.grantee <> c.relowner
     )
@@ -301,6 +301,7 @@ CREATE FUNCTION tenantcall.audit_internal() RETURNS SETOF tenantcall.isolation_f
     WHERE NOT EXISTS (
         SELECT FROM tenantcall.role_relations AS a
         WHERE a.relation = g.relname AND g.privilege_type = ANY (a.privileges)
+          AND (a.column_name IS NULL OR a.column_name = g.column_name)
           AND (a.kind = 'public'
                OR EXISTS (SELECT FROM tenantcall.role_kinds AS k
                           WHERE k.role = pg_get_userbyid(g.grantee) AND g.grantee <> 0

@@ -18,16 +18,17 @@ SELECT pg_catalog.pg_extension_config_dump('tenantcall.role_kinds', '');
 CREATE VIEW tenantcall.role_functions AS
     SELECT kind, function
     FROM (VALUES
-        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek', 'rate_headers', 'rate_buckets',
-                      'can_transition', 'next_states']),
+        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek',
+                      'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
+                      'slot_cache_key', 'alternatives_cache_key']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',
                           'finish_function_call', 'replay_quarantined']),
         ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
-                        'release_agent', 'set_credential', 'set_webhook_key', 'drop_webhook_key',
+                        'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'rate_table', 'set_lifecycle_state',
-                        'drop_lifecycle_state', 'set_transition', 'replay_quarantined']),
+                        'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined']),
         ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
                         'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
                         'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
@@ -42,16 +43,19 @@ REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;
 -- Their privileges on the extension's own tables and views.  What is granted beyond is reported
 -- by check_isolation().
 CREATE VIEW tenantcall.role_relations AS
-    SELECT kind, relation, privileges
+    SELECT kind, relation, column_name, privileges
     FROM (VALUES
-        ('public', ARRAY['SELECT'], ARRAY['disconnection_reason_defaults', 'disconnection_reasons']),
-        ('app', ARRAY['SELECT'], ARRAY['stat_rate_limits']),
-        ('admin', ARRAY['SELECT'], ARRAY['quarantined', 'scoped_tables', 'tracked_tables', 'lifecycles',
-                                         'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
-                                         'isolation_checks', 'audit_tables', 'audit_references', 'installation',
-                                         'role_kinds', 'role_functions', 'role_relations']),
-        ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], ARRAY['disconnection_reasons'])
-    ) AS r (kind, privileges, names), unnest(names) AS relation;
+        ('public', ARRAY['SELECT'], NULL, ARRAY['disconnection_reason_defaults', 'disconnection_reasons']),
+        ('app', ARRAY['SELECT'], NULL, ARRAY['stat_rate_limits']),
+        ('app', ARRAY['SELECT'], 'schema_name', ARRAY['installation']),
+        ('admin', ARRAY['SELECT'], NULL, ARRAY['quarantined', 'scoped_tables', 'tracked_tables', 'lifecycles',
+                                               'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
+                                               'lifecycle_state_defaults', 'lifecycle_transition_defaults',
+                                               'isolation_checks', 'audit_tables', 'audit_references', 'installation',
+                                               'role_kinds', 'role_functions', 'role_relations']),
+        ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
+         ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions'])
+    ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;
 COMMENT ON VIEW tenantcall.role_relations IS 'privileges of app, gateway and admin roles on tables and views of tenantcall; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_relations FROM PUBLIC;
 
@@ -161,9 +165,11 @@ BEGIN
     PERFORM tenantcall.grant_functions(role, 'app');
     PERFORM tenantcall.grant_functions(role, kind);
     PERFORM tenantcall.grant_tables(role);
-    FOR own IN SELECT r.relation, r.privileges FROM tenantcall.role_relations AS r
+    FOR own IN SELECT r.relation, r.column_name, p.privilege
+               FROM tenantcall.role_relations AS r, unnest(r.privileges) AS p (privilege)
                WHERE r.kind IN ('app', grant_kind.kind) LOOP
-        EXECUTE format('GRANT %s ON tenantcall.%I TO %I', array_to_string(own.privileges, ', '), own.relation, role);
+        EXECUTE format('GRANT %s%s ON tenantcall.%I TO %I', own.privilege, ' (' || quote_ident(own.column_name) || ')',
+                       own.relation, role);
     END LOOP;
     INSERT INTO tenantcall.role_kinds VALUES (grant_kind.role, grant_kind.kind) ON CONFLICT DO NOTHING;
 END
@@ -188,3 +194,24 @@ CREATE FUNCTION tenantcall.grant_admin(role name) RETURNS void
     AS $$ SELECT tenantcall.grant_kind(role, 'admin') $$;
 COMMENT ON FUNCTION tenantcall.grant_admin(name) IS 'gives a role the rights of an administrator: directory, secrets, policies; entering a company is recorded; superuser';
 REVOKE ALL ON FUNCTION tenantcall.grant_admin(name) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.revoke_role(role name) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    tables_schema name := (SELECT i.schema_name FROM tenantcall.installation AS i);
+    spaces text := concat_ws(', ', 'tenantcall', quote_ident(tables_schema));
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION 'argument "role" must not be NULL' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+        EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tenantcall FROM %I', role);
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %s FROM %I', spaces, role);
+        EXECUTE format('REVOKE ALL ON SCHEMA %s FROM %I', spaces, role);
+    END IF;
+    DELETE FROM tenantcall.role_kinds AS k WHERE k.role = revoke_role.role;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.revoke_role(name) IS 'takes back all that grant_app(), grant_gateway() and grant_admin() gave; also of a role that is gone; superuser';
+REVOKE ALL ON FUNCTION tenantcall.revoke_role(name) FROM PUBLIC;

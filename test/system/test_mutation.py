@@ -300,7 +300,8 @@ WHERE p.pronamespace = 'tenantcall'::regnamespace AND f.kind <> 'app'
 UNION ALL
 SELECT format('GRANT SELECT ON %s TO tc_audit_app', c.oid::regclass) FROM pg_class c
 WHERE c.relnamespace = 'tenantcall'::regnamespace AND c.relkind IN ('r', 'v')
-  AND c.relname NOT IN (SELECT relation FROM tenantcall.role_relations WHERE kind IN ('public', 'app'))
+  AND c.relname NOT IN (SELECT relation FROM tenantcall.role_relations
+                        WHERE kind IN ('public', 'app') AND column_name IS NULL)
 """
 
 
