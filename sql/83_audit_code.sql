@@ -170,7 +170,8 @@ CREATE FUNCTION tenantcall.audit_functions() RETURNS SETOF tenantcall.isolation_
     WHERE p.pronamespace = 'tenantcall'::regnamespace
       AND p.provolatile <> 'i' -- immutable helpers are for all
       AND p.proname NOT IN ('current_company_id', 'current_branch_id', 'current_company_uuid', 'current_branch_uuid',
-                            'disconnection_state', 'parse_phone', 'phone_in', 'phone_recv', 'phone_sortsupport')
+                            'disconnection_state', 'parse_phone', 'caller_number', 'phone_region', 'phone_national', 'phone_is_valid',
+                            'phone_in', 'phone_recv', 'phone_sortsupport')
       AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a WHERE a.grantee = 0)
 $$;
 COMMENT ON FUNCTION tenantcall.audit_functions() IS 'internal: part of check_isolation()';
