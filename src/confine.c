@@ -9,11 +9,13 @@
  *
  *		statements	ProcessUtility_hook		by kind of statement, before it runs
  *		functions	object_access_hook		when the executor prepares the call
+ *		plans		planner_hook			when they are to be printed
  *
- * Who is confined is decided by the current user; outside SECURITY DEFINER functions by the
- * session's login as well, so that SET ROLE is no way out.  The answer is kept per role until
- * role_kinds or a membership changes.  An unconfined session pays one comparison per function
- * that a plan prepares, a confined one a probe of a small hash table.  No locks, no shared state.
+ * Who is confined is decided by the current user, and by the session's login as well, so that SET
+ * ROLE is no way out; except in SECURITY DEFINER functions of a role that the login cannot become.
+ *The answer is kept per role until role_kinds or a membership changes.  An unconfined session pays
+ *one comparison per function that a plan prepares, a confined one a probe of a small hash table. No
+ *locks, no shared state.
  */
 #include "postgres.h"
 
@@ -25,8 +27,11 @@
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "optimizer/planner.h"
+#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -56,6 +61,7 @@ typedef struct FunctionVerdict
 
 static ProcessUtility_hook_type prev_utility = NULL;
 static object_access_hook_type prev_access = NULL;
+static planner_hook_type prev_planner = NULL;
 static RoleVerdict verdicts[MAX_ROLES];
 static int n_verdicts = 0;
 static Oid role_kinds_relid = InvalidOid;
@@ -162,9 +168,10 @@ confined_now(void)
 	GetUserIdAndSecContext(&user, &sec_context);
 	if (is_confined(user))
 		return true;
-	if ((sec_context & SECURITY_LOCAL_USERID_CHANGE) != 0)
+	if (GetSessionUserId() == user || !is_confined(GetSessionUserId()))
 		return false;
-	return GetSessionUserId() != user && is_confined(GetSessionUserId());
+	return (sec_context & SECURITY_LOCAL_USERID_CHANGE) == 0 ||
+		   is_member_of_role_nosuper(GetSessionUserId(), user);
 }
 
 /* Refuses. */
@@ -279,7 +286,8 @@ check_statement(const Node *statement)
 			break;
 		case T_AlterRoleStmt:
 		case T_AlterRoleSetStmt:
-			refuse("ALTER ROLE", "The role is shared by all companies.");
+		case T_GrantRoleStmt:
+			refuse("ALTER ROLE and GRANT of roles", "The role is shared by all companies.");
 			break;
 		case T_CreateStmt:
 		case T_CreateTableAsStmt:
@@ -310,6 +318,7 @@ concerns_us(const Node *statement)
 		case T_DeclareCursorStmt:
 		case T_AlterRoleStmt:
 		case T_AlterRoleSetStmt:
+		case T_GrantRoleStmt:
 		case T_CreateStmt:
 		case T_CreateTableAsStmt:
 		case T_ViewStmt:
@@ -377,6 +386,17 @@ confine_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 		refuse(get_func_name(object_id), why);
 }
 
+/* planner_hook: a plan sent to the client tells what EXPLAIN does. */
+static PlannedStmt *
+confine_plan(Query *parse, const char *query, int cursor_options, ParamListInfo params)
+{
+	if (unlikely(Debug_print_plan) && confined_now())
+		refuse("debug_print_plan", "A plan is estimated from the rows of all companies.");
+	if (prev_planner)
+		return prev_planner(parse, query, cursor_options, params);
+	return standard_planner(parse, query, cursor_options, params);
+}
+
 /* Installs the hooks; without preloading there is nothing to confine. */
 void
 tc_confine_init(void)
@@ -391,4 +411,6 @@ tc_confine_init(void)
 	ProcessUtility_hook = confine_utility;
 	prev_access = object_access_hook;
 	object_access_hook = confine_access;
+	prev_planner = planner_hook;
+	planner_hook = confine_plan;
 }
