@@ -40,7 +40,7 @@ CREATE VIEW tenantcall.quarantined AS
 COMMENT ON VIEW tenantcall.quarantined IS 'what is quarantined and why, without the content; for admins';
 REVOKE ALL ON tenantcall.quarantined FROM PUBLIC;
 
--- Refuses roles that row security does not bind, or that can become one that it does not bind.
+-- Refuses roles that row security does not bind, or that can become or reach one that it does not bind.
 CREATE FUNCTION tenantcall.require_bound_role(role name) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
@@ -56,6 +56,8 @@ BEGIN
     END IF;
     SELECT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
                            WHEN r.rolbypassrls THEN 'has BYPASSRLS'
+                           WHEN r.rolreplication THEN 'has REPLICATION, which reads every table'
+                           WHEN r.rolcreaterole THEN 'has CREATEROLE, which reaches other roles'
                            WHEN r.rolname = 'tenantcall_owner' THEN 'owns the tables of the tenants'
                            WHEN r.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
                                               'pg_read_server_files', 'pg_write_server_files')
@@ -65,7 +67,7 @@ BEGIN
     INTO unbound
     FROM pg_roles AS r
     WHERE pg_has_role(role, r.oid, 'MEMBER')
-      AND (r.rolsuper OR r.rolbypassrls
+      AND (r.rolsuper OR r.rolbypassrls OR r.rolreplication OR r.rolcreaterole
            OR r.rolname IN ('tenantcall_owner', 'pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
                             'pg_read_server_files', 'pg_write_server_files')
            OR EXISTS (SELECT FROM tenantcall.scope_registry AS s JOIN pg_class AS c ON c.oid = s.rel
@@ -79,7 +81,7 @@ BEGIN
                                 ELSE format('It can become role "%s", which %s.', unbound.rolname, unbound.why) END,
                   HINT = CASE WHEN unbound.rolname <> role THEN format('REVOKE %I FROM %I, or name another role.', unbound.rolname, role)
                               WHEN unbound.why LIKE 'owns %' THEN 'Give the tables to a role that nobody logs in as, or name another role.'
-                              ELSE format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS, or name another role.', role) END;
+                              ELSE format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS NOREPLICATION NOCREATEROLE, or name another role.', role) END;
     END IF;
 END
 $$;

@@ -116,3 +116,25 @@ def test_ours_stands(stage, who, setting):
     assert succeeded == {}
     # what A and B do as they should must have worked, or the attacks have proved nothing
     assert broken == {}
+
+
+@pytest.mark.parametrize("attribute", ["SUPERUSER", "BYPASSRLS", "REPLICATION", "CREATEROLE"])
+def test_no_rights_for_roles_that_reach_beyond(stage, attribute):
+    """A role that row security does not bind, or that can become one, is given nothing."""
+    stage.su.execute(f"CREATE ROLE strong {attribute}; CREATE ROLE weak IN ROLE strong")
+    try:
+        for role in ("strong", "weak"):
+            with pytest.raises(psycopg.errors.InvalidGrantOperation, match="cannot be held to one company"):
+                stage.su.execute(f"SELECT tenantcall.grant_app('{role}')")
+    finally:
+        stage.su.execute("DROP ROLE weak, strong")
+
+
+def test_large_objects_by_the_fast_path(stage, tmp_path):
+    """psql's \\lo_import calls functions without a statement; an application role is refused."""
+    file = tmp_path / "object"
+    file.write_text("x")
+    done = stage.cluster.psql("-c", f"\\lo_import {file}", dbname="attacks", role="naive_app")
+    assert done.returncode == 0
+    done = stage.cluster.psql("-c", f"\\lo_import {file}", dbname="attacks", role="atk_app")
+    assert "application roles may not use lo_creat" in done.stderr
