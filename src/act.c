@@ -205,15 +205,24 @@ expand(const char *sql)
 	return out.data;
 }
 
-/* Prepares the statement unless it is prepared for the present tables. */
+/*
+ * Prepares the statement unless it is prepared for the present tables.
+ *
+ * A plan made while a table was empty may scan an index by company alone, and PostgreSQL keeps it
+ * until the table is analyzed, however large the table has grown by then.  So a statement is
+ * planned anew after 16, 64, 256, ... executions.
+ */
 static void
 prepare(TcStatement *statement)
 {
 	char *sql;
 
 	(void) tc_telephony();
-	if (likely(statement->plan != NULL && statement->generation == tc_telephony_generation()))
+	statement->executions++;
+	if (likely(statement->plan != NULL && statement->executions < statement->next_replan &&
+			   statement->generation == tc_telephony_generation()))
 		return;
+	statement->next_replan = Max(16, statement->executions * 4);
 	if (statement->plan != NULL)
 		SPI_freeplan(statement->plan);
 	statement->plan = NULL;

@@ -90,7 +90,12 @@ static TcStatement move_call = {
 	.types = {INT8OID, INT8OID, TEXTOID},
 };
 static TcStatement end_state = {
-	.sql = "SELECT tenantcall.disconnection_state($1, $2)",
+	.sql = "SELECT coalesce("
+		   "(SELECT r.state FROM tenantcall.disconnection_reasons AS r WHERE r.reason = $1), "
+		   "(SELECT d.state FROM tenantcall.disconnection_reason_defaults AS d "
+		   "WHERE d.reason = $1), "
+		   "CASE $2 WHEN 'error' THEN 'failed' WHEN 'not_connected' THEN 'not_connected' "
+		   "ELSE 'completed' END)",
 	.nparams = 2,
 	.types = {TEXTOID, TEXTOID},
 };
@@ -321,7 +326,10 @@ write_row(const CallRow *row, const TcCallFacts *facts, const char *status)
 	tc_execute(&update_call, &params);
 }
 
-/* The state that the end of the call says; NULL until the end was seen. */
+/*
+ * The state that the end of the call says; NULL until the end was seen.  A reason that is unknown
+ * or missing never decides alone: then the vendor's status of the call helps.
+ */
 static const char *
 find_end_state(const CallRow *row, TcRetellEvent event, bool late, const TcCallFacts *ended)
 {

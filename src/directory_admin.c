@@ -34,6 +34,7 @@ PG_FUNCTION_INFO_V1(tc_release_number);
 PG_FUNCTION_INFO_V1(tc_move_number);
 PG_FUNCTION_INFO_V1(tc_assign_agent);
 PG_FUNCTION_INFO_V1(tc_release_agent);
+PG_FUNCTION_INFO_V1(tc_assign_credential);
 
 static TcStatement next_company = {
 	.sql = "SELECT nextval(pg_get_serial_sequence('@.companies', 'company_id'))",
@@ -50,14 +51,18 @@ static TcStatement update_status = {
 	.nparams = 3,
 	.types = {INT8OID, TEXTOID, TEXTOID},
 };
+
+/* Whole milliseconds, as the platform tells times: a call of this moment is not before it. */
+#define NOW_MS "date_trunc('milliseconds', clock_timestamp())"
+
 static TcStatement insert_number = {
 	.sql = "INSERT INTO @.phone_numbers (company_id, branch_id, number, assigned_at) "
-		   "VALUES ($1, $2, $3, coalesce($4, clock_timestamp())) RETURNING phone_number_id",
+		   "VALUES ($1, $2, $3, coalesce($4, " NOW_MS ")) RETURNING phone_number_id",
 	.nparams = 4,
 	.types = {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID},
 };
 static TcStatement release_number = {
-	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, clock_timestamp()) "
+	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, " NOW_MS ") "
 		   "WHERE company_id = $1 AND number = $2 AND released_at IS NULL RETURNING released_at",
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
@@ -72,6 +77,21 @@ static TcStatement update_agent = {
 		   "WHERE provider_agent_id = $1 AND company_id = $2",
 	.nparams = 3,
 	.types = {TEXTOID, INT8OID, INT8OID},
+};
+static TcStatement find_credential = {
+	.sql = "SELECT 1 FROM tenantcall.secrets WHERE kind = 'credential' AND name = $1",
+	.nparams = 1,
+	.types = {TEXTOID},
+};
+static TcStatement company_credential = {
+	.sql = "UPDATE @.companies SET credential = $2 WHERE company_id = $1",
+	.nparams = 2,
+	.types = {INT8OID, TEXTOID},
+};
+static TcStatement branch_credential = {
+	.sql = "UPDATE @.branches SET credential = $2 WHERE company_id = $1 AND branch_id = $3",
+	.nparams = 3,
+	.types = {INT8OID, TEXTOID, INT8OID},
 };
 static TcStatement delete_agent = {
 	.sql = "DELETE FROM @.agents WHERE provider_agent_id = $1 AND company_id = $2",
@@ -349,5 +369,43 @@ tc_release_agent(PG_FUNCTION_ARGS)
 	tc_param_text(&params, agent);
 	tc_param_int8(&params, place.company_id);
 	(void) execute_for(&context, &delete_agent, &params, NULL);
+	PG_RETURN_VOID();
+}
+
+/* A credential that is named must exist. */
+static void
+require_credential(const char *name)
+{
+	TcParams params = {0};
+	bool found;
+	TcAct act;
+
+	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
+	tc_param_text(&params, name);
+	found = tc_execute(&find_credential, &params) > 0;
+	tc_act_end(&act);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_UNKNOWN), errmsg("credential \"%s\" does not exist", name),
+				 errhint("Store it with tenantcall.set_credential().")));
+}
+
+/* assign_credential(company_id, credential, branch_id) -> void */
+Datum
+tc_assign_credential(PG_FUNCTION_ARGS)
+{
+	int64 company_id = tc_arg_id(fcinfo, 0, "company_id");
+	char *credential = tc_arg_optional_text(fcinfo, 1);
+	TcContext context = require_tenant(company_id, tc_arg_optional_id(fcinfo, 2, "branch_id"));
+	TcParams params = {0};
+
+	if (credential != NULL)
+		require_credential(credential);
+	tc_param_int8(&params, company_id);
+	tc_param_text(&params, credential);
+	if (context.branch_id != 0)
+		tc_param_int8(&params, context.branch_id);
+	(void) execute_for(&context, context.branch_id == 0 ? &company_credential : &branch_credential,
+					   &params, NULL);
 	PG_RETURN_VOID();
 }

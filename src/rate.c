@@ -66,10 +66,11 @@ tc_rate_current_subject(TcRateSubject *subject)
 	if (unlikely(context == NULL))
 	{
 		tc_require_ready();
-		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT), errmsg("no tenant has been entered"),
-						errdetail("A rate limit counts for the company of the tenant context."),
-						errhint("Call tenantcall.enter() first in this transaction, or use "
-								"tenantcall.take_for().")));
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_WRONG_TENANT), errmsg("no tenant has been entered"),
+				 errdetail("A rate limit counts for the company of the tenant context."),
+				 errhint("Call tenantcall.enter_token() first in this transaction; gateways can "
+						 "call tenantcall.enter(), or tenantcall.take_for() at any time.")));
 	}
 	if (likely(context->company_id != 0))
 	{

@@ -240,7 +240,7 @@ store_secret(const char *kind, const char *provider, const char *name, char *sec
 	tc_act_end(&act);
 	if (rows == 0)
 		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
-						errmsg("a %s named \"%s\" exists for another company", kind, name),
+						errmsg("a key named \"%s\" exists for another company", name),
 						errhint("Drop it first, or use another name.")));
 }
 
