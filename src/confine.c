@@ -14,7 +14,7 @@
  * Who is confined is decided by the current user, and by the session's login as well, so that SET
  * ROLE is no way out; except in SECURITY DEFINER functions of a role that the login cannot become.
  *The answer is kept per role until role_kinds or a membership changes.  An unconfined session pays
- *one comparison per function that a plan prepares, a confined one a probe of a small hash table. No
+ *one comparison per function that a plan prepares, a confined one two look-ups in arrays. No
  *locks, no shared state.
  */
 #include "postgres.h"
@@ -32,7 +32,6 @@
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -52,21 +51,14 @@ typedef struct RoleVerdict
 	bool confined;
 } RoleVerdict;
 
-/* Why may this function not be called? */
-typedef struct FunctionVerdict
-{
-	Oid function; /* key */
-	const char *why;
-} FunctionVerdict;
-
 static ProcessUtility_hook_type prev_utility = NULL;
 static object_access_hook_type prev_access = NULL;
 static planner_hook_type prev_planner = NULL;
 static RoleVerdict verdicts[MAX_ROLES];
 static int n_verdicts = 0;
 static Oid role_kinds_relid = InvalidOid;
-static bool deciding = false; /* are we finding out? */
-static HTAB *functions = NULL;
+static bool deciding = false;			   /* are we finding out? */
+static bool harmless[FirstNormalObjectId]; /* functions, by OID, that were found so */
 
 /* Relation cache callback: role_kinds changed. */
 static void
@@ -345,30 +337,21 @@ confine_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 								completion);
 }
 
-/* Why the function may not be called; NULL: it may.  Remembered. */
+/* Why the function may not be called; NULL: it may. */
 static const char *
 judge_function(Oid function)
 {
-	FunctionVerdict *verdict;
-	bool found;
-	char *name = NULL;
+	const char *why;
 
 	if (function >= FirstNormalObjectId)
 		return NULL; /* not PostgreSQL's own */
-	if (functions == NULL)
-	{
-		HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(FunctionVerdict)};
-
-		functions = hash_create("tenantcall functions", 64, &control, HASH_ELEM | HASH_BLOBS);
-	}
-	verdict = hash_search(functions, &function, HASH_FIND, NULL);
-	if (verdict != NULL)
-		return verdict->why;
-	if (get_func_namespace(function) == PG_CATALOG_NAMESPACE)
-		name = get_func_name(function);
-	verdict = hash_search(functions, &function, HASH_ENTER, &found);
-	verdict->why = name == NULL ? NULL : tc_confine_function(name);
-	return verdict->why;
+	if (likely(harmless[function]))
+		return NULL;
+	if (get_func_namespace(function) != PG_CATALOG_NAMESPACE)
+		return NULL;
+	why = tc_confine_function(get_func_name(function));
+	harmless[function] = why == NULL;
+	return why;
 }
 
 /* object_access_hook: the executor is about to call a function. */

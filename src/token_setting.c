@@ -128,6 +128,6 @@ tc_token_setting_init(void)
 							   "With SET LOCAL, in a transaction block. Clients rather call "
 							   "tenantcall.enter_token(), which keeps the token out of statements.",
 							   &token_text, "", PGC_USERSET,
-							   GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE | GUC_NO_SHOW_ALL,
-							   token_check, token_assign, token_show);
+							   GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, token_check, token_assign,
+							   token_show);
 }

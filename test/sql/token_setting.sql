@@ -38,7 +38,7 @@ SELECT * FROM tset.seen;
 SELECT tenantcall.current_company_id() = :a AS entered, current_setting('tenantcall.company_id') = :'a' AS displayed;
 SHOW tenantcall.token;
 SELECT current_setting('tenantcall.token'), set_config('tenantcall.token', :'token_a', true);
-SELECT count(*) FROM pg_settings WHERE :'token_a' IN (setting, boot_val, reset_val) OR name = 'tenantcall.token';
+SELECT count(*) FROM pg_settings WHERE :'token_a' IN (setting, boot_val, reset_val) OR name = 'tenantcall.token' AND concat(setting, boot_val, reset_val) <> '';
 COMMIT;
 SELECT * FROM tset.seen;
 
