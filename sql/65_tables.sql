@@ -369,7 +369,9 @@ BEGIN
     END IF;
     PERFORM tenantcall.create_partitions();
     PERFORM tenantcall.grant_tables(k.role) FROM tenantcall.role_kinds AS k
-        WHERE k.role IN (SELECT r.rolname FROM pg_roles AS r);
+        -- a role that was dropped, and made again by the same name, has lost what it was given
+        WHERE k.role IN (SELECT r.rolname FROM pg_roles AS r)
+        AND has_function_privilege(k.role, 'tenantcall.enter_token(text)', 'EXECUTE');
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_tables(name) IS 'creates the tables of the tenants in a schema of their own; superuser; idempotent';

@@ -292,3 +292,13 @@ tc_rate_take(const char *policy, int64 company_id, int64 cost, TcTakeResult *res
 	tc_rate_company_subject(company_id, &subject);
 	tc_rate_ask(tc_rate_limit(policy, strlen(policy), company_id), &subject, &ask, result);
 }
+
+/* Gives tokens back to the company's bucket. */
+void
+tc_rate_untake(const char *policy, int64 company_id, int64 cost)
+{
+	TcRateSubject subject;
+
+	tc_rate_company_subject(company_id, &subject);
+	tc_rate_give_back(tc_rate_limit(policy, strlen(policy), company_id), &subject, cost);
+}

@@ -38,6 +38,9 @@ extern void tc_rate_init(void);
  */
 extern void tc_rate_take(const char *policy, int64 company_id, int64 cost, TcTakeResult *result);
 
+/* Gives back what was spent for something that then did not happen. */
+extern void tc_rate_untake(const char *policy, int64 company_id, int64 cost);
+
 /* HTTP headers that tell the caller of the limit; whole seconds, rounded up. */
 extern Jsonb *tc_rate_headers(const TcTakeResult *result);
 
