@@ -61,7 +61,7 @@ REVOKE ALL ON tenantcall.role_relations FROM PUBLIC;
 
 CREATE VIEW tenantcall.quarantined AS
     SELECT quarantine_id, provider, kind, event, provider_call_id, number, agent, started_at, received_at,
-           verified_for, reason, detail, octet_length(body) AS body_bytes, deliveries, quarantined_at,
+           verified_for, outcome, reason, detail, octet_length(body) AS body_bytes, deliveries, quarantined_at,
            replayed_at, replay_outcome
     FROM tenantcall.quarantine;
 COMMENT ON VIEW tenantcall.quarantined IS 'what is quarantined and why, without the content; for admins';
