@@ -165,7 +165,12 @@ def scope_all(app, workers):
 
 
 def check_end(app, tokens):
-    """Steps 5 and 6: the old login is closed, and nobody sees two companies."""
+    """Steps 5 and 6: the old login is closed, the keys hold the company, and nobody sees two."""
+    left = "SELECT string_agg(check_name || ' ' || object, E'\n') FROM tenantcall.check_isolation() AS f WHERE f::text ~ 'calls_branch_id_fkey'"
+    assert "foreign_key" in app.sql(left, dbname="app")
+    app.sql("SELECT tenantcall.scope_foreign_key('calls', '{branch_id}', 'branches'); "
+            "ALTER TABLE calls DROP CONSTRAINT calls_branch_id_fkey", dbname="app")
+    assert "foreign_key" not in app.sql(left, dbname="app")
     app.sql("ALTER ROLE laravel NOLOGIN", dbname="app")
     with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
         app.connect(role="laravel", dbname="app")
