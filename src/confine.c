@@ -13,9 +13,9 @@
  *
  * Who is confined is decided by the current user, and by the session's login as well, so that SET
  * ROLE is no way out; except in SECURITY DEFINER functions of a role that the login cannot become.
- *The answer is kept per role until role_kinds or a membership changes.  An unconfined session pays
- *one comparison per function that a plan prepares, a confined one two look-ups in arrays. No
- *locks, no shared state.
+ * The answer is kept per role until role_kinds or a membership changes.  An unconfined session
+ * pays one comparison per function that a plan prepares, a confined one two look-ups in arrays.
+ * No locks, no shared state.
  */
 #include "postgres.h"
 
