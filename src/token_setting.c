@@ -1,7 +1,8 @@
 /*
  * token_setting.c
- *		SET LOCAL tenantcall.token: a signed token as a setting, for Citus, which carries settings
- *to its workers.
+ *		SET LOCAL tenantcall.token: a signed token as a setting.
+ *
+ * It is there for Citus, which carries settings to its workers.
  *
  *		token --check hook: verify--> transaction ':' claims --assign hook--> context and seal
  *
