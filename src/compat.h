@@ -34,16 +34,19 @@
 
 /* The local transaction id of this backend's current transaction. */
 #if PG_VERSION_NUM >= 170000
-#define TC_MY_LXID (MyProc->vxid.lxid)
+#define TC_LXID_OF(proc) ((proc)->vxid.lxid)
 #else
-#define TC_MY_LXID (MyProc->lxid)
+#define TC_LXID_OF(proc) ((proc)->lxid)
 #endif
+#define TC_MY_LXID TC_LXID_OF(MyProc)
 
-/* Memory for a setting's "extra": freed by the settings machinery itself. */
+/* Memory for a setting's value or "extra": freed by the settings machinery itself. */
 #if PG_VERSION_NUM >= 160000
 #define tc_guc_malloc(size) guc_malloc(LOG, (size))
+#define tc_guc_free(pointer) guc_free(pointer)
 #else
 #define tc_guc_malloc(size) malloc(size)
+#define tc_guc_free(pointer) free(pointer)
 #endif
 
 /* May the role execute the function? */

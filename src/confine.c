@@ -9,11 +9,13 @@
  *
  *		statements	ProcessUtility_hook		by kind of statement, before it runs
  *		functions	object_access_hook		when the executor prepares the call
+ *		plans		planner_hook			when they are to be printed
  *
- * Who is confined is decided by the current user; outside SECURITY DEFINER functions by the
- * session's login as well, so that SET ROLE is no way out.  The answer is kept per role until
- * role_kinds or a membership changes.  An unconfined session pays one comparison per function
- * that a plan prepares, a confined one a probe of a small hash table.  No locks, no shared state.
+ * Who is confined is decided by the current user, and by the session's login as well, so that SET
+ * ROLE is no way out; except in SECURITY DEFINER functions of a role that the login cannot become.
+ * The answer is kept per role until role_kinds or a membership changes.  An unconfined session
+ * pays one comparison per function that a plan prepares, a confined one two look-ups in arrays.
+ * No locks, no shared state.
  */
 #include "postgres.h"
 
@@ -25,9 +27,11 @@
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "optimizer/planner.h"
+#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
-#include "utils/hsearch.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -47,20 +51,14 @@ typedef struct RoleVerdict
 	bool confined;
 } RoleVerdict;
 
-/* Why may this function not be called? */
-typedef struct FunctionVerdict
-{
-	Oid function; /* key */
-	const char *why;
-} FunctionVerdict;
-
 static ProcessUtility_hook_type prev_utility = NULL;
 static object_access_hook_type prev_access = NULL;
+static planner_hook_type prev_planner = NULL;
 static RoleVerdict verdicts[MAX_ROLES];
 static int n_verdicts = 0;
 static Oid role_kinds_relid = InvalidOid;
-static bool deciding = false; /* are we finding out? */
-static HTAB *functions = NULL;
+static bool deciding = false;			   /* are we finding out? */
+static bool harmless[FirstNormalObjectId]; /* functions, by OID, that were found so */
 
 /* Relation cache callback: role_kinds changed. */
 static void
@@ -162,9 +160,10 @@ confined_now(void)
 	GetUserIdAndSecContext(&user, &sec_context);
 	if (is_confined(user))
 		return true;
-	if ((sec_context & SECURITY_LOCAL_USERID_CHANGE) != 0)
+	if (GetSessionUserId() == user || !is_confined(GetSessionUserId()))
 		return false;
-	return GetSessionUserId() != user && is_confined(GetSessionUserId());
+	return (sec_context & SECURITY_LOCAL_USERID_CHANGE) == 0 ||
+		   is_member_of_role_nosuper(GetSessionUserId(), user);
 }
 
 /* Refuses. */
@@ -279,7 +278,8 @@ check_statement(const Node *statement)
 			break;
 		case T_AlterRoleStmt:
 		case T_AlterRoleSetStmt:
-			refuse("ALTER ROLE", "The role is shared by all companies.");
+		case T_GrantRoleStmt:
+			refuse("ALTER ROLE and GRANT of roles", "The role is shared by all companies.");
 			break;
 		case T_CreateStmt:
 		case T_CreateTableAsStmt:
@@ -310,6 +310,7 @@ concerns_us(const Node *statement)
 		case T_DeclareCursorStmt:
 		case T_AlterRoleStmt:
 		case T_AlterRoleSetStmt:
+		case T_GrantRoleStmt:
 		case T_CreateStmt:
 		case T_CreateTableAsStmt:
 		case T_ViewStmt:
@@ -336,30 +337,21 @@ confine_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 								completion);
 }
 
-/* Why the function may not be called; NULL: it may.  Remembered. */
+/* Why the function may not be called; NULL: it may. */
 static const char *
 judge_function(Oid function)
 {
-	FunctionVerdict *verdict;
-	bool found;
-	char *name = NULL;
+	const char *why;
 
 	if (function >= FirstNormalObjectId)
 		return NULL; /* not PostgreSQL's own */
-	if (functions == NULL)
-	{
-		HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(FunctionVerdict)};
-
-		functions = hash_create("tenantcall functions", 64, &control, HASH_ELEM | HASH_BLOBS);
-	}
-	verdict = hash_search(functions, &function, HASH_FIND, NULL);
-	if (verdict != NULL)
-		return verdict->why;
-	if (get_func_namespace(function) == PG_CATALOG_NAMESPACE)
-		name = get_func_name(function);
-	verdict = hash_search(functions, &function, HASH_ENTER, &found);
-	verdict->why = name == NULL ? NULL : tc_confine_function(name);
-	return verdict->why;
+	if (likely(harmless[function]))
+		return NULL;
+	if (get_func_namespace(function) != PG_CATALOG_NAMESPACE)
+		return NULL;
+	why = tc_confine_function(get_func_name(function));
+	harmless[function] = why == NULL;
+	return why;
 }
 
 /* object_access_hook: the executor is about to call a function. */
@@ -377,6 +369,17 @@ confine_access(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id,
 		refuse(get_func_name(object_id), why);
 }
 
+/* planner_hook: a plan sent to the client tells what EXPLAIN does. */
+static PlannedStmt *
+confine_plan(Query *parse, const char *query, int cursor_options, ParamListInfo params)
+{
+	if (unlikely(Debug_print_plan) && confined_now())
+		refuse("debug_print_plan", "A plan is estimated from the rows of all companies.");
+	if (prev_planner)
+		return prev_planner(parse, query, cursor_options, params);
+	return standard_planner(parse, query, cursor_options, params);
+}
+
 /* Installs the hooks; without preloading there is nothing to confine. */
 void
 tc_confine_init(void)
@@ -391,4 +394,6 @@ tc_confine_init(void)
 	ProcessUtility_hook = confine_utility;
 	prev_access = object_access_hook;
 	object_access_hook = confine_access;
+	prev_planner = planner_hook;
+	planner_hook = confine_plan;
 }

@@ -14,6 +14,7 @@
 #define LARGE_OBJECTS "Large objects belong to no company, and row security does not cover them."
 #define LOCK_SPACE "Advisory locks share one space of keys among all companies."
 #define VOLUMES "It tells how much data all companies have together."
+#define POOLED "A pooled connection keeps the statements of other companies."
 #define FILES "It reads the files of the server."
 
 static const struct
@@ -35,6 +36,9 @@ static const struct
 	{"pg_blocking_pids", OTHER_SESSIONS},
 	{"pg_safe_snapshot_blocking_pids", OTHER_SESSIONS},
 	{"pg_prepared_xact", OTHER_SESSIONS},
+	{"pg_prepared_statement", POOLED},
+	{"pg_isolation_test_session_is_blocked", OTHER_SESSIONS},
+	{"currtid*", "It tells of rows that row security hides."},
 	{"pg_get_multixact_members", OTHER_SESSIONS},
 	{"pg_stat_get_*", OTHER_SESSIONS},
 	{"pg_relation_size", VOLUMES},

@@ -11,6 +11,9 @@
  * is honoured in that transaction only (in a worker: if the leader sent it), so nothing that keeps
  * or restores an old value (pooled connections, holdable cursors, COMMIT AND CHAIN) revives it.
  *
+ * tenantcall.token (token_setting.c) is a second carrier, of claims that were verified when it was
+ * set.  It counts where tenantcall.company_id holds nothing; both answer to the one seal.
+ *
  * The seal makes it set-once: a static that remembers what this transaction entered.  Rolling
  * back to a savepoint undoes the setting but never the seal.
  *
@@ -31,14 +34,14 @@
 #include "errors.h"
 #include "tenantcall.h"
 
-/* What the check hook makes of a value; owned by the settings machinery. */
-typedef struct TcContextExtra
+/* What a check hook makes of a value; owned by the settings machinery. */
+struct TcContextExtra
 {
 	LocalTransactionId lxid; /* transaction it was set in; invalid in a worker */
 	bool from_leader;		 /* came with a leader's settings */
 	bool pushed;			 /* set by tc_context_push(), not by enter() */
 	TcContext context;
-} TcContextExtra;
+};
 
 /* What a read does without a context. */
 typedef enum TcMissing
@@ -55,6 +58,7 @@ static const struct config_enum_entry missing_options[] = {
 
 static char *context_text = NULL;			   /* the setting's raw value */
 static const TcContextExtra *extra_now = NULL; /* kept by the assign hook alone */
+static const TcContextExtra *token_now = NULL; /* the same of tenantcall.token */
 static bool in_setter = false;				   /* is set_context() at work? */
 static bool setter_pushes = false;			   /* ... on behalf of a push? */
 static LocalTransactionId seal_lxid = InvalidLocalTransactionId;
@@ -62,11 +66,25 @@ static TcContext seal;
 static int missing_context = TC_MISSING_EMPTY;
 static bool test_mode = false;
 
+/* An extra for a context that holds from now until the end of the transaction. */
+TcContextExtra *
+tc_context_make_extra(const TcContext *context)
+{
+	TcContextExtra *extra = tc_guc_malloc(sizeof(TcContextExtra));
+
+	if (extra == NULL)
+		return NULL;
+	extra->from_leader = InitializingParallelWorker;
+	extra->lxid = InitializingParallelWorker ? InvalidLocalTransactionId : TC_MY_LXID;
+	extra->pushed = setter_pushes;
+	extra->context = *context;
+	return extra;
+}
+
 /* Check hook: lets only our own setter, and a starting parallel worker, bring a value. */
 static bool
 context_check(char **newval, void **extra, GucSource source)
 {
-	TcContextExtra *new_extra;
 	TcContext context;
 
 	if (*newval == NULL || **newval == '\0')
@@ -80,15 +98,8 @@ context_check(char **newval, void **extra, GucSource source)
 	}
 	if (!tc_context_parse(*newval, &context))
 		return false;
-	new_extra = tc_guc_malloc(sizeof(TcContextExtra));
-	if (new_extra == NULL)
-		return false;
-	new_extra->from_leader = InitializingParallelWorker;
-	new_extra->lxid = InitializingParallelWorker ? InvalidLocalTransactionId : TC_MY_LXID;
-	new_extra->pushed = setter_pushes;
-	new_extra->context = context;
-	*extra = new_extra;
-	return true;
+	*extra = tc_context_make_extra(&context);
+	return *extra != NULL;
 }
 
 /* Assign hook: RESET comes with no extra and clears. */
@@ -98,12 +109,10 @@ context_assign(const char *newval, void *extra)
 	extra_now = extra;
 }
 
-/* The value in force here and now, or NULL. */
+/* The extra, if it is in force here and now, or NULL. */
 static inline const TcContextExtra *
-honoured(void)
+in_force(const TcContextExtra *extra)
 {
-	const TcContextExtra *extra = extra_now;
-
 	if (extra == NULL)
 		return NULL;
 	if (likely(extra->lxid == TC_MY_LXID && extra->lxid != InvalidLocalTransactionId))
@@ -111,6 +120,15 @@ honoured(void)
 	if (extra->from_leader && IsParallelWorker())
 		return extra;
 	return NULL;
+}
+
+/* The value in force here and now, or NULL. */
+static inline const TcContextExtra *
+honoured(void)
+{
+	const TcContextExtra *extra = in_force(extra_now);
+
+	return likely(extra != NULL) ? extra : in_force(token_now);
 }
 
 /* Show hook: the company alone, and only while it is in force. */
@@ -177,8 +195,8 @@ set_context(const TcContext *context, GucAction action, bool push)
 }
 
 /* Refuses to enter where the context could not be kept, or must not be changed. */
-static void
-check_may_enter(const TcContext *context)
+void
+tc_context_check_may_enter(const TcContext *context)
 {
 	const TcContextExtra *now = honoured();
 
@@ -193,12 +211,25 @@ check_may_enter(const TcContext *context)
 	if (now != NULL && now->pushed)
 		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT),
 						errmsg("cannot enter a tenant while tenantcall is acting for one")));
-	if (seal_lxid == TC_MY_LXID && !tc_context_equal(&seal, context) && !test_mode)
+	if (seal_lxid == TC_MY_LXID && !tc_context_agrees(&seal, context) && !test_mode)
 		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT),
 						errmsg("another tenant was already entered in this transaction"),
 						errdetail("Company and branch are set once per transaction, also across "
 								  "savepoints."),
 						errhint("End this transaction and begin a new one.")));
+}
+
+/* Remembers what this transaction entered. */
+static void
+shut_seal(const TcContext *context)
+{
+	TcContext before = seal;
+	bool again = seal_lxid == TC_MY_LXID && tc_context_agrees(&before, context);
+
+	seal = *context;
+	if (again)
+		tc_context_complete(&seal, &before);
+	seal_lxid = TC_MY_LXID;
 }
 
 /* Enters a tenant for the rest of the transaction. */
@@ -207,16 +238,28 @@ tc_context_enter(const TcContext *context)
 {
 	Assert(context->company_id != 0 || !tc_uuid_is_nil(context->company_uuid));
 	tc_require_ready();
-	check_may_enter(context);
+	tc_context_check_may_enter(context);
 	set_context(context, GUC_ACTION_LOCAL, false);
-	seal = *context;
-	seal_lxid = TC_MY_LXID;
+	shut_seal(context);
+}
+
+/* Takes over what the check hook of tenantcall.token made, or NULL; also when it is restored. */
+void
+tc_context_assign_token(const TcContextExtra *extra)
+{
+	token_now = extra;
+	if (extra != NULL && in_force(extra) != NULL && !extra->from_leader)
+		shut_seal(&extra->context);
 }
 
 /* Overrides the context until the caller's settings nest level ends. */
 void
 tc_context_push(const TcContext *context)
 {
+	/* not the token's, should anything clear ours */
+	if (unlikely(token_now != NULL))
+		(void) set_config_option("tenantcall.token", "", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 	set_context(context, GUC_ACTION_SAVE, true);
 }
 

@@ -31,6 +31,45 @@ tc_context_equal(const TcContext *a, const TcContext *b)
 		   memcmp(a->branch_uuid, b->branch_uuid, TC_UUID_LEN) == 0;
 }
 
+/* Do an id and UUID name the same as another id and UUID?  What only one side knows is no matter.
+ */
+static bool
+names_same(int64_t id, const uint8_t *uuid, int64_t other_id, const uint8_t *other_uuid)
+{
+	bool ids = id != 0 && other_id != 0;
+	bool uuids = !tc_uuid_is_nil(uuid) && !tc_uuid_is_nil(other_uuid);
+	bool none = id == 0 && tc_uuid_is_nil(uuid);
+	bool other_none = other_id == 0 && tc_uuid_is_nil(other_uuid);
+
+	if (none || other_none)
+		return none && other_none;
+	if ((ids && id != other_id) || (uuids && memcmp(uuid, other_uuid, TC_UUID_LEN) != 0))
+		return false;
+	return ids || uuids;
+}
+
+/* Do both name the same company and branch, as far as they can be compared? */
+bool
+tc_context_agrees(const TcContext *a, const TcContext *b)
+{
+	return names_same(a->company_id, a->company_uuid, b->company_id, b->company_uuid) &&
+		   names_same(a->branch_id, a->branch_uuid, b->branch_id, b->branch_uuid);
+}
+
+/* Adds to a context what another one, which agrees with it, knows beyond it. */
+void
+tc_context_complete(TcContext *context, const TcContext *more)
+{
+	if (context->company_id == 0)
+		context->company_id = more->company_id;
+	if (context->branch_id == 0)
+		context->branch_id = more->branch_id;
+	if (tc_uuid_is_nil(context->company_uuid))
+		memcpy(context->company_uuid, more->company_uuid, TC_UUID_LEN);
+	if (tc_uuid_is_nil(context->branch_uuid))
+		memcpy(context->branch_uuid, more->branch_uuid, TC_UUID_LEN);
+}
+
 /* Writes a UUID as 32 hex digits; returns the end. */
 static char *
 format_uuid(char *out, const uint8_t *uuid)

@@ -25,6 +25,11 @@ typedef struct TcContext
 
 extern bool tc_uuid_is_nil(const uint8_t *uuid);
 extern bool tc_context_equal(const TcContext *a, const TcContext *b);
+
+/* The same company and branch, as far as ids or UUIDs that both have can tell?  Else they differ.
+ */
+extern bool tc_context_agrees(const TcContext *a, const TcContext *b);
+extern void tc_context_complete(TcContext *context, const TcContext *more);
 extern void tc_context_format(const TcContext *context, char text[TC_CONTEXT_TEXT_LEN]);
 extern bool tc_context_parse(const char *text, TcContext *context);
 

@@ -39,6 +39,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "owner_guard.h"
 #include "scope.h"
 
 /* A trigger of ours. */
@@ -65,7 +66,7 @@ void
 tc_scope_run(const char *format, ...)
 {
 	StringInfoData sql;
-	int result;
+	volatile int result = 0;
 
 	initStringInfo(&sql);
 	for (;;)
@@ -80,7 +81,16 @@ tc_scope_run(const char *format, ...)
 			break;
 		enlargeStringInfo(&sql, needed);
 	}
-	result = SPI_execute(sql.data, false, 0);
+	tc_owner_guard_own_statement = true;
+	PG_TRY();
+	{
+		result = SPI_execute(sql.data, false, 0);
+	}
+	PG_FINALLY();
+	{
+		tc_owner_guard_own_statement = false;
+	}
+	PG_END_TRY();
 	if (result < 0)
 		elog(ERROR, "\"%s\" failed: %s", sql.data, SPI_result_code_string(result));
 	pfree(sql.data);

@@ -25,6 +25,7 @@
 #include "directory.h"
 #include "key.h"
 #include "lifecycle.h"
+#include "owner_guard.h"
 #include "rate.h"
 #include "scope.h"
 #include "tenantcall.h"
@@ -43,10 +44,12 @@ _PG_init(void)
 	tc_preloaded = process_shared_preload_libraries_in_progress;
 	tc_context_init();
 	tc_confine_init();
+	tc_owner_guard_init();
 	tc_directory_init();
 	tc_key_init();
 	tc_rate_init();
 	tc_token_init();
+	tc_token_setting_init();
 	tc_scope_init();
 	tc_lifecycle_init();
 	tc_calls_init();

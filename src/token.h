@@ -11,6 +11,7 @@
 #include "token_core.h"
 
 extern void tc_token_init(void);
+extern void tc_token_setting_init(void); /* token_setting.c */
 
 /*
  * Verifies a token: signature, audience, role and times.  Raises PT401, always the same, for any

@@ -51,6 +51,33 @@ test_round_trip(void)
 	round_trip(&context, "1:42:" SOME ":fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0");
 }
 
+/* Agreement: by id, by UUID, never by nothing; a branch is not its company. */
+static void
+test_agreement(void)
+{
+	TcContext by_id = {.company_id = 1};
+	TcContext by_uuid = {.company_uuid = {7}};
+	TcContext full = {.company_id = 1, .company_uuid = {7}};
+	TcContext other = {.company_id = 2, .company_uuid = {7}};
+	TcContext branch = {.company_id = 1, .branch_id = 3};
+	TcContext branch_full = {.company_id = 1, .branch_id = 3, .branch_uuid = {9}};
+	TcContext nobody = {0};
+
+	CHECK(tc_context_agrees(&by_id, &by_id));
+	CHECK(tc_context_agrees(&by_id, &full) && tc_context_agrees(&full, &by_uuid));
+	CHECK(!tc_context_agrees(&by_id, &by_uuid) && !tc_context_agrees(&by_uuid, &by_id));
+	CHECK(!tc_context_agrees(&full, &other) && !tc_context_agrees(&other, &by_id));
+	CHECK(!tc_context_agrees(&by_id, &branch) && !tc_context_agrees(&branch, &by_id));
+	CHECK(tc_context_agrees(&branch, &branch_full));
+	CHECK(!tc_context_agrees(&nobody, &by_id) && !tc_context_agrees(&by_id, &nobody));
+	tc_context_complete(&by_id, &full);
+	CHECK(tc_context_equal(&by_id, &full));
+	tc_context_complete(&branch, &branch_full);
+	CHECK(tc_context_equal(&branch, &branch_full));
+	tc_context_complete(&full, &other);
+	CHECK(full.company_id == 1);
+}
+
 static void
 test_longest_fits(void)
 {
@@ -160,6 +187,7 @@ int
 main(void)
 {
 	RUN(test_round_trip);
+	RUN(test_agreement);
 	RUN(test_longest_fits);
 	RUN(test_numbers_refused);
 	RUN(test_overflow_refused);
