@@ -36,8 +36,8 @@ REVOKE ALL ON tenantcall.rate_policy_defaults FROM PUBLIC;
 CREATE TABLE tenantcall.rate_policies (
     policy text COLLATE "C" NOT NULL CHECK (octet_length(policy) BETWEEN 1 AND 63),
     company_id bigint CHECK (company_id > 0),
-    branch_id bigint CHECK (branch_id > 0 AND company_id IS NOT NULL),
-    number text COLLATE "C" CHECK (octet_length(number) BETWEEN 1 AND 23 AND company_id IS NOT NULL),
+    branch_id bigint CHECK (branch_id IS NULL OR branch_id > 0 AND company_id IS NOT NULL),
+    number text COLLATE "C" CHECK (number IS NULL OR octet_length(number) BETWEEN 1 AND 23 AND company_id IS NOT NULL),
     bandwidth text COLLATE "C" NOT NULL CHECK (octet_length(bandwidth) BETWEEN 1 AND 63),
     level text COLLATE "C" NOT NULL CHECK (level IN ('global', 'company', 'branch', 'number', 'call', 'function')),
     policy_id integer NOT NULL,

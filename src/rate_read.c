@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "storage/lwlock.h"
+#include "storage/proc.h"
 
 #include "rate_shared.h"
 #include "rate_stat.h"
@@ -18,6 +19,7 @@ static void
 copy_entry(TcRateEntry *entry, TcRateBucket *bucket)
 {
 	bucket->key = entry->key;
+	bucket->version = entry->version;
 	bucket->shadow = entry->shadow;
 	bucket->math = entry->math;
 	bucket->state = tc_rate_state(entry);
@@ -40,7 +42,7 @@ read_chain(uint32 chain, Oid database, TcRateBucket *buckets, int room)
 	for (number = tc_rate_table_here.heads[chain]; number != TC_RATE_NO_ENTRY && n < room;
 		 number = tc_rate_entry(number)->next)
 	{
-		if (tc_rate_entry(number)->key.database == database)
+		if (tc_rate_entry(number)->key.database == database || database == InvalidOid)
 			copy_entry(tc_rate_entry(number), &buckets[n++]);
 	}
 	return n;
@@ -62,7 +64,11 @@ tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_A
 	if (partition >= TC_RATE_PARTITIONS)
 		return -1;
 	*position += stop - chain;
-	LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
+	/* the postmaster, which cannot wait, leaves out what a killed backend was changing */
+	if (MyProc != NULL)
+		LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
+	else if (!LWLockConditionalAcquire(tc_rate_lock(partition), LW_SHARED))
+		return 0;
 	for (; chain < stop; chain++)
 		n += read_chain(partition + chain * TC_RATE_PARTITIONS, database, &buckets[n],
 						TC_RATE_READ_AT_ONCE - n);

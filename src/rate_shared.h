@@ -68,6 +68,7 @@ extern pg_atomic_uint32 *tc_rate_share(const TcRateKey *key);
 extern Size tc_rate_waiters_size(void);
 extern void tc_rate_save_init(void);
 extern void tc_rate_load(void);
+extern void tc_rate_save_at_exit(int code, Datum arg);
 
 /* The entry of a number from 1. */
 static inline TcRateEntry *

@@ -122,6 +122,8 @@ rate_shmem_startup(void)
 	if (!found)
 		initialize_table();
 	LWLockRelease(AddinShmemInitLock);
+	if (!IsUnderPostmaster)
+		on_shmem_exit(tc_rate_save_at_exit, (Datum) 0);
 }
 
 /* While preloaded, defines the setting and asks for shared memory. */

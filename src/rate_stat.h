@@ -15,6 +15,7 @@
 typedef struct TcRateBucket
 {
 	TcRateKey key;
+	int64 version;
 	bool shadow;
 	TcRateMath math;
 	TcRateState state;
@@ -44,6 +45,7 @@ typedef struct TcRateTableStat
 	int64 forgiven; /* tokens that these lacked */
 } TcRateTableStat;
 
+/* InvalidOid: of all databases. */
 extern int tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_AT_ONCE]);
 extern void tc_rate_reset_counts(Oid database);
 extern void tc_rate_table_stat(TcRateTableStat *stat);
