@@ -278,7 +278,7 @@ tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now)
 	return now > state.base && (uint64_t) now - (uint64_t) state.base >= (uint64_t) math->horizon;
 }
 
-/* Moves base by whole multiples of den, which V covers in whole multiples of num. */
+/* Moves base forward, to about now, by whole multiples of den: what the bucket lacks stays. */
 void
 tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now)
 {

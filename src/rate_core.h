@@ -15,7 +15,6 @@
 #define TC_RATE_MAX_PERIOD (INT64_C(366) * 86400 * 1000000000) /* nanoseconds */
 #define TC_RATE_FAR (INT64_C(1) << 62)						   /* stands for times beyond it */
 #define TC_RATE_NEVER INT64_C(-1) /* retry_after of what can never be admitted */
-
 typedef enum TcRateError
 {
 	TC_RATE_OK,
@@ -73,7 +72,6 @@ extern int64_t tc_rate_refund(const TcRateMath *math, TcRateState state, int64_t
 extern int64_t tc_rate_duration(const TcRateMath *math, int64_t amount);
 extern bool tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now);
 extern bool tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now);
-/* Moves base forward, to about now, without changing what the bucket lacks. */
 extern void tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now);
 /* Makes a bucket of policy `from`, which was valid until changed_at, one of policy `to`. */
 extern void tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,

@@ -21,6 +21,7 @@
 #include "rate_shared.h"
 
 #define SWEPT_CHAINS 4	   /* by each new bucket */
+#define FORCED 4		   /* attempts to make a bucket make way */
 #define SAMPLE 16		   /* entries, of which one makes way */
 #define CHAINS_PER_HOLD 16 /* looked at under one hold of a lock */
 
@@ -156,17 +157,29 @@ sweep_partition(uint32 partition, int64 now)
 	return freed;
 }
 
-/* The link to the one of a sample that is full soonest; NULL if none.  Exclusive lock. */
+/* When the bucket of an entry will be full. */
+static int64
+time_to_full(TcRateEntry *entry, int64 now)
+{
+	TcRateView view;
+
+	tc_rate_view(&entry->math, tc_rate_state(entry), now, 1, &view);
+	return view.reset_after;
+}
+
+/*
+ * The link to the one of a partition's sample that is full soonest; NULL if there is none.  Any
+ * lock.  *seen counts the entries looked at, *best_time is when it is full.
+ */
 static uint32 *
-nearest_to_full(uint32 partition, int64 now)
+nearest_to_full(uint32 partition, int64 now, int *seen, int64 *best_time)
 {
 	uint32 chains = chains_per_partition();
 	uint32 start = pg_atomic_fetch_add_u32(&tc_rate_table_here.shared->hand, 1);
 	uint32 *best = NULL;
-	int64 best_time = TC_RATE_FAR;
-	int seen = 0;
 
-	for (uint32 i = 0; i < Min(chains, CHAINS_PER_HOLD) && seen < SAMPLE; i++)
+	*best_time = TC_RATE_FAR;
+	for (uint32 i = 0; i < Min(chains, CHAINS_PER_HOLD); i++)
 	{
 		uint32 chain = partition + TC_RATE_PARTITIONS * ((start + i) % chains);
 		uint32 *link;
@@ -174,29 +187,55 @@ nearest_to_full(uint32 partition, int64 now)
 		for (link = &tc_rate_table_here.heads[chain]; *link != TC_RATE_NO_ENTRY;
 			 link = &tc_rate_entry(*link)->next)
 		{
-			TcRateEntry *entry = tc_rate_entry(*link);
-			TcRateView view;
+			int64 time = time_to_full(tc_rate_entry(*link), now);
 
-			tc_rate_view(&entry->math, tc_rate_state(entry), now, 1, &view);
-			seen++;
-			if (view.reset_after >= best_time)
+			(*seen)++;
+			if (best != NULL && time >= *best_time)
 				continue;
 			best = link;
-			best_time = view.reset_after;
+			*best_time = time;
 		}
 	}
 	return best;
 }
 
-/* Makes one bucket of the partition make way, full or not; false if there is none. */
-static bool
-force_out(uint32 partition, int64 now)
+/* The partition, of some, whose sample has the bucket that is full soonest. */
+static uint32
+choose_partition(uint32 hash, int64 now)
+{
+	uint32 best = hash % TC_RATE_PARTITIONS;
+	int64 best_time = PG_INT64_MAX;
+	int seen = 0;
+
+	for (uint32 i = 0; i < TC_RATE_PARTITIONS && seen < SAMPLE; i++)
+	{
+		uint32 partition = (hash + i) % TC_RATE_PARTITIONS;
+		int before = seen;
+		int64 time;
+
+		LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
+		(void) nearest_to_full(partition, now, &seen, &time);
+		LWLockRelease(tc_rate_lock(partition));
+		if (seen == before || time >= best_time)
+			continue;
+		best = partition;
+		best_time = time;
+	}
+	return best;
+}
+
+/* Makes the bucket that is nearest to full, of a sample, make way. */
+static void
+force_out(uint32 hash, int64 now)
 {
 	TcRateShared *shared = tc_rate_table_here.shared;
+	uint32 partition = choose_partition(hash, now);
 	uint32 *link;
+	int seen = 0;
+	int64 time;
 
 	LWLockAcquire(tc_rate_lock(partition), LW_EXCLUSIVE);
-	link = nearest_to_full(partition, now);
+	link = nearest_to_full(partition, now, &seen, &time);
 	if (link != NULL)
 	{
 		TcRateEntry *entry = tc_rate_entry(*link);
@@ -208,7 +247,6 @@ force_out(uint32 partition, int64 now)
 		evict(link);
 	}
 	LWLockRelease(tc_rate_lock(partition));
-	return link != NULL;
 }
 
 /*
@@ -219,6 +257,7 @@ uint32
 tc_rate_make_room(uint32 hash)
 {
 	uint32 number = tc_rate_pop_free();
+	bool force = tc_rate_full == TC_RATE_FULL_EVICT;
 	int64 now = tc_rate_now();
 	uint32 i;
 
@@ -227,12 +266,10 @@ tc_rate_make_room(uint32 hash)
 		if (sweep_partition((hash + i) % TC_RATE_PARTITIONS, now) > 0)
 			number = tc_rate_pop_free();
 	}
-	for (i = 0;
-		 number == TC_RATE_NO_ENTRY && tc_rate_full == TC_RATE_FULL_EVICT && i < TC_RATE_PARTITIONS;
-		 i++)
+	for (i = 0; number == TC_RATE_NO_ENTRY && force && i < FORCED; i++)
 	{
-		if (force_out((hash + i) % TC_RATE_PARTITIONS, now))
-			number = tc_rate_pop_free();
+		force_out(hash + i * SAMPLE, now);
+		number = tc_rate_pop_free();
 	}
 	return number;
 }

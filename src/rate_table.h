@@ -62,7 +62,6 @@ StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && offsetof(TcRateEntry, d
 				 "TcRateEntry is laid out otherwise than meant");
 
 extern int64 tc_rate_frozen_clock; /* rate_bucket.c: for tests, see tc_rate_now() */
-
 extern int64 tc_rate_now(void);
 extern void tc_rate_shmem_init(void);
 extern LWLock *tc_rate_lock(uint32 hash);

@@ -103,7 +103,7 @@ def test_a_stopped_backend_holds_nobody_up(db):
 
 
 def test_a_killed_backend(make_cluster):
-    """SIGKILL makes the server start over with full buckets, and the limit holds again."""
+    """SIGKILL makes the server start over with what was saved last, and the limit holds again."""
     server = make_cluster()
     server.create_database("app")
     server.sql(HARD % 1000, dbname="app")
@@ -128,7 +128,7 @@ def test_a_killed_backend(make_cluster):
         except psycopg.OperationalError:
             return None
 
-    assert server.wait_until(admitted, "the server to recover")[0] == 1000
+    assert server.wait_until(admitted, "the server to recover")[0] <= 1000
 
 
 def test_repeatable_read_sees_a_change(db):
@@ -179,8 +179,7 @@ def test_no_room(make_cluster):
         assert take("brief", 1, 500) == [("ok", 500)]
         assert take("hard", 1, 60) == [("ok", 60)]
         reasons = dict(take("hard", 61, 200))
-        assert reasons["ok"] + reasons["table_full"] == 140
-        assert 20 <= reasons["ok"] <= 40
+        assert reasons == {"ok": 40, "table_full": 100}
         assert take("hard", 1, 60) == [("ok", 60)]
         stat = connection.execute("SELECT max_buckets, used, evicted >= 400, refused"
                                   " FROM tenantcall.rate_table()").fetchone()
