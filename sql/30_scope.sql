@@ -194,20 +194,32 @@ COMMENT ON FUNCTION tenantcall.scope_plan(regclass, name) IS
     'statements that prepare a large live table for scope_table() without long locks';
 REVOKE ALL ON FUNCTION tenantcall.scope_plan(regclass, name) FROM PUBLIC;
 
+-- The company of rows is frozen where rows are: a partitioned table has no trigger for that itself.
 CREATE VIEW tenantcall.scoped_tables AS
-SELECT r.rel AS relation,
-       r.company_column,
-       r.column_type,
-       c.relrowsecurity AS row_security,
-       c.relforcerowsecurity AS forced,
-       ARRAY(SELECT p.polname FROM pg_catalog.pg_policy p WHERE p.polrelid = r.rel ORDER BY p.polname) AS policies,
-       ARRAY(SELECT t.tgname FROM pg_catalog.pg_trigger t
-             WHERE t.tgrelid = r.rel AND t.tgenabled = 'A' AND t.tgname LIKE 'tenantcall\_%' ORDER BY t.tgname) AS triggers,
-       r.scoped_at,
-       r.scoped_by
-FROM tenantcall.scope_registry r
-JOIN pg_catalog.pg_class c ON c.oid = r.rel;
+WITH scoped AS (
+    SELECT r.rel AS relation,
+           r.company_column,
+           r.column_type,
+           c.relrowsecurity AS row_security,
+           c.relforcerowsecurity AS forced,
+           ARRAY(SELECT p.polname FROM pg_catalog.pg_policy p WHERE p.polrelid = r.rel ORDER BY p.polname) AS policies,
+           ARRAY(SELECT t.tgname FROM pg_catalog.pg_trigger t
+                 WHERE t.tgrelid = r.rel AND t.tgenabled = 'A' AND t.tgname LIKE 'tenantcall\_%' ORDER BY t.tgname) AS triggers,
+           r.scoped_at,
+           r.scoped_by,
+           c.relkind
+    FROM tenantcall.scope_registry r
+    JOIN pg_catalog.pg_class c ON c.oid = r.rel
+)
+SELECT s.relation, s.company_column, s.column_type, s.row_security, s.forced, s.policies, s.triggers,
+       s.scoped_at, s.scoped_by,
+       s.row_security AND s.forced
+           AND s.policies @> '{tenantcall_tenant,tenantcall_tenant_restrictive}'
+           AND s.triggers @> '{tenantcall_guard,tenantcall_truncate}'
+           AND (s.relkind = 'p' OR s.triggers @> '{tenantcall_freeze}') AS intact
+FROM scoped s;
 COMMENT ON VIEW tenantcall.scoped_tables IS 'the scoped tables and what protects them';
+COMMENT ON COLUMN tenantcall.scoped_tables.intact IS 'false if something of that is missing: call scope_table() again';
 REVOKE ALL ON TABLE tenantcall.scoped_tables FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.scope_ddl_end() RETURNS event_trigger

@@ -66,6 +66,28 @@ CREATE FUNCTION tenantcall.release_agent(provider_agent_id text) RETURNS void
 COMMENT ON FUNCTION tenantcall.release_agent(text) IS 'ends the assignment of an agent';
 REVOKE ALL ON FUNCTION tenantcall.release_agent(text) FROM PUBLIC;
 
+CREATE FUNCTION tenantcall.assign_credential(company_id bigint, credential text, branch_id bigint DEFAULT NULL) RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_assign_credential';
+COMMENT ON FUNCTION tenantcall.assign_credential(bigint, text, bigint) IS 'names the calendar account that a company, or one of its branches, uses; NULL: none';
+REVOKE ALL ON FUNCTION tenantcall.assign_credential(bigint, text, bigint) FROM PUBLIC;
+
+-- Applications write branches, but which calendar account a branch uses is not theirs to say: the
+-- name of another company's account would be all it takes to use it.
+CREATE FUNCTION tenantcall.credential_guard_trigger() RETURNS trigger
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+BEGIN
+    IF current_user <> 'tenantcall_owner' AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE EXCEPTION 'the credential of a branch can be set by an administrator only'
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = 'Administrators call tenantcall.assign_credential().';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.credential_guard_trigger() IS 'internal: keeps applications from naming another company''s calendar account';
+REVOKE ALL ON FUNCTION tenantcall.credential_guard_trigger() FROM PUBLIC;
+
 CREATE FUNCTION tenantcall.set_webhook_key(provider text, kid text, secret text, company_id bigint DEFAULT NULL) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_set_webhook_key';
 COMMENT ON FUNCTION tenantcall.set_webhook_key(text, text, text, bigint) IS 'stores a live webhook key, encrypted; of one company, or (NULL) of the provider account';

@@ -73,7 +73,7 @@ BEGIN
         company_id bigint NOT NULL REFERENCES companies,
         branch_id bigint NOT NULL,
         number text COLLATE "C" NOT NULL CHECK (number ~ '^\+[1-9][0-9]{6,14}$'),
-        assigned_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        assigned_at timestamptz NOT NULL DEFAULT date_trunc('milliseconds', clock_timestamp()),
         released_at timestamptz CHECK (released_at >= assigned_at),
         FOREIGN KEY (company_id, branch_id) REFERENCES branches,
         UNIQUE (company_id, phone_number_id)
@@ -185,13 +185,15 @@ BEGIN
         recording_url text,
         events_seen smallint NOT NULL DEFAULT 0, -- bits of call_core.h
         created_at timestamptz NOT NULL DEFAULT now(),
-        PRIMARY KEY (company_id, call_id),
-        UNIQUE (company_id, provider, provider_call_id),
         FOREIGN KEY (company_id, branch_id) REFERENCES branches,
         FOREIGN KEY (company_id, phone_number_id) REFERENCES phone_numbers (company_id, phone_number_id),
         FOREIGN KEY (company_id, customer_id) REFERENCES customers ON DELETE SET NULL (customer_id)
     ) WITH (fillfactor = 70);
+    -- The unique indexes come last: of indexes that look equally cheap on a table that was never
+    -- analyzed the planner takes the newest, and foreign keys keep the plan that they made then.
     CREATE INDEX calls_created_idx ON calls (company_id, created_at);
+    ALTER TABLE calls ADD UNIQUE (company_id, provider, provider_call_id);
+    ALTER TABLE calls ADD PRIMARY KEY (company_id, call_id);
     -- call_at is the call's created_at: one partition holds all events of a call, so the primary
     -- key keeps each event once although partitioned by time.
     CREATE TABLE call_events
@@ -367,7 +369,9 @@ BEGIN
     END IF;
     PERFORM tenantcall.create_partitions();
     PERFORM tenantcall.grant_tables(k.role) FROM tenantcall.role_kinds AS k
-        WHERE k.role IN (SELECT r.rolname FROM pg_roles AS r);
+        -- a role that was dropped, and made again by the same name, has lost what it was given
+        WHERE k.role IN (SELECT r.rolname FROM pg_roles AS r)
+        AND has_function_privilege(k.role, 'tenantcall.enter_token(text)', 'EXECUTE');
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_tables(name) IS 'creates the tables of the tenants in a schema of their own; superuser; idempotent';
@@ -386,6 +390,13 @@ BEGIN
                        'FOR EACH ROW EXECUTE FUNCTION tenantcall.invalidate_cache_trigger()', tables_schema, cached);
         EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_invalidate', tables_schema, cached);
     END LOOP;
+    EXECUTE format('CREATE TRIGGER tenantcall_credential_insert BEFORE INSERT ON %I.branches FOR EACH ROW '
+                   'WHEN (NEW.credential IS NOT NULL) EXECUTE FUNCTION tenantcall.credential_guard_trigger()', tables_schema);
+    EXECUTE format('CREATE TRIGGER tenantcall_credential_update BEFORE UPDATE ON %I.branches FOR EACH ROW '
+                   'WHEN (OLD.credential IS DISTINCT FROM NEW.credential) '
+                   'EXECUTE FUNCTION tenantcall.credential_guard_trigger()', tables_schema);
+    EXECUTE format('ALTER TABLE %I.branches ENABLE ALWAYS TRIGGER tenantcall_credential_insert, '
+                   'ENABLE ALWAYS TRIGGER tenantcall_credential_update', tables_schema);
     PERFORM tenantcall.track_lifecycle(format('%I.calls', tables_schema)::regclass, 'status', 'call',
                                        format('%I.call_transitions', tables_schema)::regclass);
 END

@@ -30,17 +30,6 @@ COMMENT ON TABLE tenantcall.disconnection_reasons IS 'state in which a call ends
 GRANT SELECT ON tenantcall.disconnection_reason_defaults, tenantcall.disconnection_reasons TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('tenantcall.disconnection_reasons', '');
 
--- An unknown or missing reason never decides alone: then the vendor's status of the call helps.
-CREATE FUNCTION tenantcall.disconnection_state(reason text, call_status text DEFAULT NULL) RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-    SET search_path = pg_catalog, tenantcall, pg_temp
-AS $$
-    SELECT coalesce((SELECT r.state FROM tenantcall.disconnection_reasons AS r WHERE r.reason = disconnection_state.reason),
-                    (SELECT d.state FROM tenantcall.disconnection_reason_defaults AS d WHERE d.reason = disconnection_state.reason),
-                    CASE call_status WHEN 'error' THEN 'failed' WHEN 'not_connected' THEN 'not_connected' ELSE 'completed' END)
-$$;
-COMMENT ON FUNCTION tenantcall.disconnection_state(text, text) IS 'state in which a call ends for a disconnection reason';
-
 CREATE FUNCTION tenantcall.answer_inbound_call(body text, signature text, received_at timestamptz DEFAULT now())
     RETURNS TABLE (outcome text, answer jsonb)
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'tc_answer_inbound_call';

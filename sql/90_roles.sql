@@ -18,16 +18,18 @@ SELECT pg_catalog.pg_extension_config_dump('tenantcall.role_kinds', '');
 CREATE VIEW tenantcall.role_functions AS
     SELECT kind, function
     FROM (VALUES
-        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'take_all', 'refund', 'peek', 'rate_headers', 'rate_buckets',
-                      'can_transition', 'next_states']),
+        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'take_all', 'refund', 'peek',
+                      'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
+                      'slot_cache_key', 'alternatives_cache_key']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for', 'allow_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',
                           'finish_function_call', 'replay_quarantined']),
         ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
-                        'release_agent', 'set_credential', 'set_webhook_key', 'drop_webhook_key',
-                        'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats', 'set_lifecycle_state',
-                        'drop_lifecycle_state', 'set_transition', 'replay_quarantined'])
+                        'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
+                        'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats',
+                        'set_lifecycle_state',
+                        'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined'])
     ) AS f (kind, names), unnest(names) AS function;
 COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;
@@ -56,6 +58,8 @@ BEGIN
     END IF;
     SELECT r.rolname, CASE WHEN r.rolsuper THEN 'is a superuser'
                            WHEN r.rolbypassrls THEN 'has BYPASSRLS'
+                           WHEN r.rolcreaterole THEN 'has CREATEROLE, and can make itself a member of others'
+                           WHEN r.rolreplication THEN 'has REPLICATION, and can copy the whole server'
                            WHEN r.rolname = 'tenantcall_owner' THEN 'owns the tables of the tenants'
                            WHEN r.rolname IN ('pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
                                               'pg_read_server_files', 'pg_write_server_files')
@@ -65,7 +69,7 @@ BEGIN
     INTO unbound
     FROM pg_roles AS r
     WHERE pg_has_role(role, r.oid, 'MEMBER')
-      AND (r.rolsuper OR r.rolbypassrls
+      AND (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolreplication
            OR r.rolname IN ('tenantcall_owner', 'pg_read_all_data', 'pg_write_all_data', 'pg_execute_server_program',
                             'pg_read_server_files', 'pg_write_server_files')
            OR EXISTS (SELECT FROM tenantcall.scope_registry AS s JOIN pg_class AS c ON c.oid = s.rel
@@ -79,7 +83,8 @@ BEGIN
                                 ELSE format('It can become role "%s", which %s.', unbound.rolname, unbound.why) END,
                   HINT = CASE WHEN unbound.rolname <> role THEN format('REVOKE %I FROM %I, or name another role.', unbound.rolname, role)
                               WHEN unbound.why LIKE 'owns %' THEN 'Give the tables to a role that nobody logs in as, or name another role.'
-                              ELSE format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS, or name another role.', role) END;
+                              WHEN unbound.why LIKE 'reaches %' THEN 'Name another role.'
+                              ELSE format('ALTER ROLE %I NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOREPLICATION, or name another role.', role) END;
     END IF;
 END
 $$;
@@ -137,11 +142,15 @@ BEGIN
     PERFORM tenantcall.grant_functions(role, kind);
     PERFORM tenantcall.grant_tables(role);
     EXECUTE format('GRANT SELECT ON tenantcall.stat_rate_limits TO %I', role);
+    EXECUTE format('GRANT SELECT (schema_name) ON tenantcall.installation TO %I', role);
     IF kind = 'admin' THEN
         EXECUTE format('GRANT SELECT ON tenantcall.quarantined, tenantcall.scoped_tables, tenantcall.tracked_tables, '
                        'tenantcall.lifecycles, tenantcall.lifecycle_states_in_force, '
                        'tenantcall.lifecycle_transitions_in_force TO %I', role);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON tenantcall.disconnection_reasons TO %I', role);
+        EXECUTE format('GRANT SELECT ON tenantcall.lifecycle_state_defaults, '
+                       'tenantcall.lifecycle_transition_defaults TO %I', role);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON tenantcall.disconnection_reasons, '
+                       'tenantcall.lifecycle_states, tenantcall.lifecycle_transitions TO %I', role);
     END IF;
     INSERT INTO tenantcall.role_kinds VALUES (grant_kind.role, grant_kind.kind) ON CONFLICT DO NOTHING;
 END
@@ -166,3 +175,24 @@ CREATE FUNCTION tenantcall.grant_admin(role name) RETURNS void
     AS $$ SELECT tenantcall.grant_kind(role, 'admin') $$;
 COMMENT ON FUNCTION tenantcall.grant_admin(name) IS 'gives a role the rights of an administrator: directory, secrets, policies; entering a company is recorded; superuser';
 REVOKE ALL ON FUNCTION tenantcall.grant_admin(name) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.revoke_role(role name) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    tables_schema name := (SELECT i.schema_name FROM tenantcall.installation AS i);
+    spaces text := concat_ws(', ', 'tenantcall', quote_ident(tables_schema));
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION 'argument "role" must not be NULL' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+        EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tenantcall FROM %I', role);
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %s FROM %I', spaces, role);
+        EXECUTE format('REVOKE ALL ON SCHEMA %s FROM %I', spaces, role);
+    END IF;
+    DELETE FROM tenantcall.role_kinds AS k WHERE k.role = revoke_role.role;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.revoke_role(name) IS 'takes back all that grant_app(), grant_gateway() and grant_admin() gave; also of a role that is gone; superuser';
+REVOKE ALL ON FUNCTION tenantcall.revoke_role(name) FROM PUBLIC;

@@ -44,6 +44,7 @@
 #include "tenantcall.h"
 
 static List *deferrable = NIL; /* names of deferrable constraints on the tenants' tables */
+static List *deferred = NIL;   /* those of them that are deferred from the beginning */
 static bool deferrable_known = false;
 static MemoryContext deferrable_context = NULL;
 
@@ -72,42 +73,68 @@ find_deferrable(Oid schema)
 			AllocSetContextCreate(TopMemoryContext, "tenantcall constraints", ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(deferrable_context);
 	deferrable = NIL;
-	deferrable_known = true;
+	deferred = NIL;
 	rel = table_open(ConstraintRelationId, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
+		RangeVar *name;
 
 		if (!form->condeferrable || form->connamespace != schema)
 			continue;
 		caller = MemoryContextSwitchTo(deferrable_context);
-		deferrable = lappend(deferrable, makeRangeVar(get_namespace_name(schema),
-													  pstrdup(NameStr(form->conname)), -1));
+		name = makeRangeVar(get_namespace_name(schema), pstrdup(NameStr(form->conname)), -1);
+		deferrable = lappend(deferrable, name);
+		if (form->condeferred)
+			deferred = lappend(deferred, name);
 		MemoryContextSwitchTo(caller);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 }
 
-/* Checks now what is pending on the tenants' tables, leaving them deferrable. */
+/* SET CONSTRAINTS ... IMMEDIATE or DEFERRED */
+static void
+set_constraints(List *constraints, bool to_deferred)
+{
+	ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt};
+
+	stmt.constraints = constraints;
+	stmt.deferred = to_deferred;
+	AfterTriggerSetState(&stmt);
+}
+
+/*
+ * Checks now what is pending on the tenants' tables.  Afterwards each constraint is as it was
+ * declared, whatever SET CONSTRAINTS had said of it.
+ */
 static void
 settle_deferred(void)
 {
 	const TcTelephony *place = tc_telephony();
-	ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt};
 
 	if (place == NULL)
 		return;
 	if (!deferrable_known)
-		find_deferrable(place->schema);
+	{
+		deferrable_known = true; /* a change during the scan resets it */
+		PG_TRY();
+		{
+			find_deferrable(place->schema);
+		}
+		PG_CATCH();
+		{
+			deferrable_known = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
 	if (likely(deferrable == NIL))
 		return;
-	stmt.constraints = deferrable;
-	stmt.deferred = false;
-	AfterTriggerSetState(&stmt);
-	stmt.deferred = true;
-	AfterTriggerSetState(&stmt);
+	set_constraints(deferrable, false);
+	if (deferred != NIL)
+		set_constraints(deferred, true);
 }
 
 /* Role that owns schema tenantcall, that is, the extension. */
@@ -205,15 +232,24 @@ expand(const char *sql)
 	return out.data;
 }
 
-/* Prepares the statement unless it is prepared for the present tables. */
+/*
+ * Prepares the statement unless it is prepared for the present tables.
+ *
+ * A plan made while a table was empty may scan an index by company alone, and PostgreSQL keeps it
+ * until the table is analyzed, however large the table has grown by then.  So a statement is
+ * planned anew after 16, 64, 256, ... executions.
+ */
 static void
 prepare(TcStatement *statement)
 {
 	char *sql;
 
 	(void) tc_telephony();
-	if (likely(statement->plan != NULL && statement->generation == tc_telephony_generation()))
+	statement->executions++;
+	if (likely(statement->plan != NULL && statement->executions < statement->next_replan &&
+			   statement->generation == tc_telephony_generation()))
 		return;
+	statement->next_replan = Max(16, statement->executions * 4);
 	if (statement->plan != NULL)
 		SPI_freeplan(statement->plan);
 	statement->plan = NULL;

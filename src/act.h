@@ -35,6 +35,8 @@ typedef struct TcStatement
 	Oid types[TC_MAX_PARAMS];
 	SPIPlanPtr plan;
 	uint64 generation;
+	uint64 executions;	/* of this process */
+	uint64 next_replan; /* number of executions at which it is planned anew */
 } TcStatement;
 
 /* Values for a statement. */

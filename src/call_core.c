@@ -38,7 +38,18 @@ tc_call_seen_bit(TcRetellEvent event)
 bool
 tc_call_is_late(int seen, TcRetellEvent event)
 {
-	return seen > tc_call_seen_bit(event) && tc_call_seen_bit(event) != 0;
+	int bit = tc_call_seen_bit(event);
+
+	return bit != 0 && (seen & TC_SEEN_ANY) >= 2 * bit;
+}
+
+/* Is it earlier in a call's life than all that has been seen? */
+bool
+tc_call_is_first(int seen, TcRetellEvent event)
+{
+	int bit = tc_call_seen_bit(event);
+
+	return bit != 0 && (seen & TC_SEEN_ANY & (2 * bit - 1)) == 0;
 }
 
 /* The state that the events seen add up to. */

@@ -14,12 +14,17 @@
 #define TC_SEEN_TRANSCRIPT 2
 #define TC_SEEN_ENDED 4
 #define TC_SEEN_ANALYZED 8
+#define TC_SEEN_ANY 15
+#define TC_SEEN_DURATION 16 /* not an event: one of them told how long the call was */
 
 /* The bit of an event; 0 for events that say nothing of the call's state. */
 extern int tc_call_seen_bit(TcRetellEvent event);
 
 /* Has something later in a call's life been seen already? */
 extern bool tc_call_is_late(int seen, TcRetellEvent event);
+
+/* Is it earlier in a call's life than all that has been seen? */
+extern bool tc_call_is_first(int seen, TcRetellEvent event);
 
 /*
  * The state that a call should be in when exactly these events have been seen; end_state is what

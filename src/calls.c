@@ -12,6 +12,8 @@
  * follows from the set of events seen (call_core.c); the lifecycle's trigger still judges each
  * move.  So every order of the same events ends in the same row.
  *
+ * Branch and number are those of the event that is first in the call's life.
+ *
  * Locks: the row of calls, then rows of call_events, always in this order.
  */
 #include "postgres.h"
@@ -25,6 +27,7 @@
 
 #include "act.h"
 #include "call_core.h"
+#include "call_events.h"
 #include "calls.h"
 #include "lifecycle.h"
 
@@ -52,37 +55,27 @@ static TcStatement insert_call = {
 	.nparams = 5,
 	.types = {INT8OID, TEXTOID, INT8OID, INT8OID, TEXTOID},
 };
-static TcStatement store_event = {
-	.sql = "INSERT INTO @.call_events AS e (company_id, call_id, call_at, event, received_at, "
-		   "last_received_at, body) VALUES ($1, $2, $3, $4, $5, $5, $6) "
-		   "ON CONFLICT (company_id, call_id, event, call_at) DO UPDATE "
-		   "SET deliveries = e.deliveries + 1, "
-		   "last_received_at = greatest(e.last_received_at, excluded.last_received_at), "
-		   "body = CASE WHEN $7 THEN excluded.body ELSE e.body END RETURNING deliveries",
-	.nparams = 7,
-	.types = {INT8OID, INT8OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, BOOLOID},
-};
-static TcStatement stored_events = {
-	.sql = "SELECT event, body, received_at FROM @.call_events "
-		   "WHERE company_id = $1 AND call_id = $2 AND call_at = $3",
-	.nparams = 3,
-	.types = {INT8OID, INT8OID, TIMESTAMPTZOID},
-};
 static TcStatement update_call = {
-	.sql = "UPDATE @.calls SET direction = coalesce($3, direction), "
-		   "from_number = coalesce($4, from_number), to_number = coalesce($5, to_number), "
-		   "agent = coalesce($6, agent), started_at = coalesce($7, started_at), "
-		   "ended_at = coalesce($8, ended_at), analyzed_at = coalesce($9, analyzed_at), "
-		   "disconnection_reason = coalesce($10, disconnection_reason), "
-		   "duration = coalesce($11, duration), cost_cents = coalesce($12, cost_cents), "
-		   "sentiment = coalesce($13, sentiment), summary = coalesce($14, summary), "
-		   "transcript = coalesce($15, transcript), "
-		   "recording_url = coalesce($16, recording_url), events_seen = $17, "
-		   "status = coalesce($18, status) WHERE company_id = $1 AND call_id = $2",
-	.nparams = 18,
-	.types = {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-			  TIMESTAMPTZOID, TEXTOID, INTERVALOID, NUMERICOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-			  INT2OID, TEXTOID},
+	.sql =
+		"UPDATE @.calls SET direction = coalesce($3, direction), "
+		"from_number = coalesce($4, from_number), to_number = coalesce($5, to_number), "
+		"agent = coalesce($6, agent), started_at = coalesce($7, started_at), "
+		"ended_at = coalesce($8, ended_at), analyzed_at = coalesce($9, analyzed_at), "
+		"disconnection_reason = coalesce($10, disconnection_reason), "
+		"duration = CASE WHEN $11 IS NOT NULL THEN $11 WHEN $17 & 16 <> 0 THEN duration "
+		"ELSE nullif(greatest(coalesce($8, ended_at) - coalesce($7, started_at), '0'), '0') END, "
+		"cost_cents = coalesce($12, cost_cents), "
+		"sentiment = coalesce($13, sentiment), summary = coalesce($14, summary), "
+		"transcript = coalesce($15, transcript), "
+		"recording_url = coalesce($16, recording_url), events_seen = $17, "
+		"status = coalesce($18, status), branch_id = coalesce($19, branch_id), "
+		"phone_number_id = CASE WHEN $19 IS NULL THEN phone_number_id ELSE $20 END "
+		"WHERE company_id = $1 AND call_id = $2",
+	.nparams = 20,
+	.types = {INT8OID,	   INT8OID,		   TEXTOID,		   TEXTOID,		   TEXTOID,
+			  TEXTOID,	   TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,
+			  INTERVALOID, NUMERICOID,	   TEXTOID,		   TEXTOID,		   TEXTOID,
+			  TEXTOID,	   INT2OID,		   TEXTOID,		   INT8OID,		   INT8OID},
 };
 static TcStatement move_call = {
 	.sql = "UPDATE @.calls SET status = $3 WHERE company_id = $1 AND call_id = $2",
@@ -90,7 +83,12 @@ static TcStatement move_call = {
 	.types = {INT8OID, INT8OID, TEXTOID},
 };
 static TcStatement end_state = {
-	.sql = "SELECT tenantcall.disconnection_state($1, $2)",
+	.sql = "SELECT coalesce("
+		   "(SELECT r.state FROM tenantcall.disconnection_reasons AS r WHERE r.reason = $1), "
+		   "(SELECT d.state FROM tenantcall.disconnection_reason_defaults AS d "
+		   "WHERE d.reason = $1), "
+		   "CASE $2 WHEN 'error' THEN 'failed' WHEN 'not_connected' THEN 'not_connected' "
+		   "ELSE 'completed' END)",
 	.nparams = 2,
 	.types = {TEXTOID, TEXTOID},
 };
@@ -106,13 +104,12 @@ static TcStatement insert_decision = {
 /* The call's row while it is locked. */
 typedef struct CallRow
 {
-	int64 company_id;
-	int64 call_id;
+	TcCallKey key;
 	int64 branch_id;
-	TimestampTz created_at;
 	char *status;
 	char *disconnection_reason;
 	int seen;
+	TcPlace place; /* branch and number to be written; none: they stay */
 } CallRow;
 
 /* Defines the settings. */
@@ -136,8 +133,8 @@ take_row(CallRow *row)
 {
 	bool isnull;
 
-	row->call_id = tc_result_int8(1);
-	row->created_at = DatumGetTimestampTz(tc_result_datum(2, &isnull));
+	row->key.call_id = tc_result_int8(1);
+	row->key.created_at = DatumGetTimestampTz(tc_result_datum(2, &isnull));
 	row->status = tc_result_text(3);
 	row->seen = DatumGetInt16(tc_result_datum(4, &isnull));
 	row->branch_id = tc_result_int8(5);
@@ -150,7 +147,7 @@ lock_row(const char *provider_call_id, CallRow *row)
 {
 	TcParams params = {0};
 
-	tc_param_int8(&params, row->company_id);
+	tc_param_int8(&params, row->key.company_id);
 	tc_param_text(&params, provider_call_id);
 	if (tc_execute(&lock_call, &params) == 0)
 		return false;
@@ -168,7 +165,7 @@ lock_or_make_row(const TcDelivery *delivery, const TcPlacement *placement, CallR
 
 	if (lock_row(message->call_id, row))
 		return false;
-	tc_param_int8(&params, row->company_id);
+	tc_param_int8(&params, row->key.company_id);
 	tc_param_text(&params, message->call_id);
 	tc_param_int8(&params, placement->place.branch_id);
 	tc_param_int8(&params, placement->place.phone_number_id);
@@ -179,71 +176,8 @@ lock_or_make_row(const TcDelivery *delivery, const TcPlacement *placement, CallR
 		return true;
 	}
 	if (!lock_row(message->call_id, row))
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("the call was changed by another session"),
-						errhint("Repeat the transaction.")));
+		tc_call_report_changed();
 	return false;
-}
-
-/* Stores the event, counting deliveries; true if it is new, or a newer transcript. */
-static bool
-store(const TcDelivery *delivery, const CallRow *row)
-{
-	bool replaces = delivery->message.event == TC_RETELL_TRANSCRIPT_UPDATED;
-	TcParams params = {0};
-	bool isnull;
-
-	tc_param_int8(&params, row->company_id);
-	tc_param_int8(&params, row->call_id);
-	tc_param_datum(&params, TimestampTzGetDatum(row->created_at), false);
-	tc_param_text(&params, delivery->message.event_name);
-	tc_param_datum(&params, TimestampTzGetDatum(delivery->received_at), false);
-	tc_param_datum(&params,
-				   PointerGetDatum(cstring_to_text_with_len(delivery->body, delivery->len)), false);
-	tc_param_datum(&params, BoolGetDatum(replaces), false);
-	tc_execute(&store_event, &params);
-	return replaces || DatumGetInt32(tc_result_datum(1, &isnull)) == 1;
-}
-
-/* What counts of an event's facts: analysis dates itself by its receipt, a start knows no end. */
-static TcCallFacts
-facts_of(const TcRetellMessage *message, TimestampTz received_at)
-{
-	TcCallFacts facts = message->facts;
-
-	facts.analyzed_at = message->event == TC_RETELL_CALL_ANALYZED ? received_at : 0;
-	if (message->event == TC_RETELL_CALL_STARTED)
-	{
-		facts.ended_at = 0;
-		facts.disconnection_reason = NULL;
-	}
-	return facts;
-}
-
-/* Reads the stored events back, each at the place of its bit. */
-static void
-read_stages(const CallRow *row, TcCallFacts stages[TC_SEEN_ANALYZED + 1])
-{
-	TcParams params = {0};
-	SPITupleTable *rows;
-	uint64 count;
-
-	tc_param_int8(&params, row->company_id);
-	tc_param_int8(&params, row->call_id);
-	tc_param_datum(&params, TimestampTzGetDatum(row->created_at), false);
-	count = tc_execute(&stored_events, &params);
-	rows = SPI_tuptable;
-	for (uint64 i = 0; i < count; i++)
-	{
-		char *body = SPI_getvalue(rows->vals[i], rows->tupdesc, 2);
-		bool isnull;
-		Datum received_at = SPI_getbinval(rows->vals[i], rows->tupdesc, 3, &isnull);
-		TcRetellMessage message;
-
-		if (tc_retell_parse_event(body, strlen(body), &message) == NULL)
-			stages[tc_call_seen_bit(message.event)] =
-				facts_of(&message, DatumGetTimestampTz(received_at));
-	}
 }
 
 /*
@@ -258,14 +192,14 @@ fold(const CallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *end
 
 	if (!late)
 	{
-		folded = facts_of(&delivery->message, delivery->received_at);
+		folded = tc_call_event_facts(&delivery->message, delivery->received_at);
 		*ended = folded;
 		if (delivery->message.event == TC_RETELL_CALL_ANALYZED && row->disconnection_reason)
 			folded.disconnection_reason = NULL;
 		return folded;
 	}
 	memset(stages, 0, sizeof(stages));
-	read_stages(row, stages);
+	tc_call_events_read(&row->key, stages);
 	for (int bit = 1; bit <= TC_SEEN_ANALYZED; bit++)
 		tc_facts_overlay(&folded, &stages[bit]);
 	*ended = stages[TC_SEEN_ENDED];
@@ -281,17 +215,14 @@ param_time(TcParams *params, TimestampTz at)
 	tc_param_datum(params, TimestampTzGetDatum(at), at == 0);
 }
 
-/* Length of the call: as told, else from start to end. */
+/* Length of the call, if told; else the statement takes it from start to end. */
 static void
 param_duration(TcParams *params, const TcCallFacts *facts)
 {
 	Interval *interval = palloc0(sizeof(Interval));
 
-	if (facts->duration_ms > 0)
-		interval->time = facts->duration_ms * 1000;
-	else if (facts->started_at != 0 && facts->ended_at >= facts->started_at)
-		interval->time = facts->ended_at - facts->started_at;
-	tc_param_datum(params, IntervalPGetDatum(interval), interval->time == 0);
+	interval->time = facts->duration_ms * 1000;
+	tc_param_datum(params, IntervalPGetDatum(interval), facts->duration_ms <= 0);
 }
 
 /* Writes facts, the events seen, and the first move. */
@@ -299,9 +230,10 @@ static void
 write_row(const CallRow *row, const TcCallFacts *facts, const char *status)
 {
 	TcParams params = {0};
+	const TcPlace *place = &row->place;
 
-	tc_param_int8(&params, row->company_id);
-	tc_param_int8(&params, row->call_id);
+	tc_param_int8(&params, row->key.company_id);
+	tc_param_int8(&params, row->key.call_id);
 	tc_param_text(&params, facts->direction);
 	tc_param_text(&params, facts->from_number);
 	tc_param_text(&params, facts->to_number);
@@ -318,18 +250,23 @@ write_row(const CallRow *row, const TcCallFacts *facts, const char *status)
 	tc_param_text(&params, facts->recording_url);
 	tc_param_datum(&params, Int16GetDatum((int16) row->seen), false);
 	tc_param_text(&params, status);
+	tc_param_int8(&params, place->branch_id);
+	tc_param_int8(&params, place->phone_number_id);
 	tc_execute(&update_call, &params);
 }
 
-/* The state that the end of the call says; NULL until the end was seen. */
+/*
+ * The state that the end of the call says; NULL until the end was seen.  A reason that is unknown
+ * or missing never decides alone: then the vendor's status of the call helps.
+ */
 static const char *
-find_end_state(const CallRow *row, TcRetellEvent event, bool late, const TcCallFacts *ended)
+find_end_state(const CallRow *row, TcRetellEvent event, const TcCallFacts *ended)
 {
 	TcParams params = {0};
 
 	if ((row->seen & TC_SEEN_ENDED) == 0)
 		return NULL;
-	if (!late && event != TC_RETELL_CALL_ENDED)
+	if (event != TC_RETELL_CALL_ENDED)
 		return row->status; /* the end came before, and has moved the call there */
 	tc_param_text(&params, ended->disconnection_reason);
 	tc_param_text(&params, ended->call_status);
@@ -371,8 +308,8 @@ write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
 		row->status = pstrdup(first);
 	if (via == NULL)
 		return true;
-	tc_param_int8(&params, row->company_id);
-	tc_param_int8(&params, row->call_id);
+	tc_param_int8(&params, row->key.company_id);
+	tc_param_int8(&params, row->key.call_id);
 	tc_param_text(&params, target);
 	tc_execute(&move_call, &params);
 	row->status = pstrdup(target);
@@ -389,13 +326,15 @@ apply_event(const TcDelivery *delivery, CallRow *row, TcMergeResult *result)
 	TcCallFacts facts = fold(row, delivery, late, &ended);
 
 	row->seen |= tc_call_seen_bit(event);
+	if (facts.duration_ms > 0)
+		row->seen |= TC_SEEN_DURATION;
 	result->outcome = late ? TC_MERGE_MERGED : TC_MERGE_APPLIED;
 	if (event == TC_RETELL_CALL_ANALYZED && (row->seen & TC_SEEN_ENDED) == 0)
 	{
 		result->outcome = TC_MERGE_MERGED;
 		result->reason = "held_until_end";
 	}
-	if (!write_and_move(row, &facts, find_end_state(row, event, late, &ended)))
+	if (!write_and_move(row, &facts, find_end_state(row, event, &ended)))
 	{
 		result->outcome = TC_MERGE_CONFLICT;
 		result->reason = "illegal_transition";
@@ -407,17 +346,32 @@ void
 tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMergeResult *result)
 {
 	const TcRetellMessage *message = &delivery->message;
-	CallRow row = {.company_id = placement->place.company_id};
+	CallRow row = {.key.company_id = placement->place.company_id};
 
 	tc_lifecycle_set_event(message->event_name);
 	memset(result, 0, sizeof(*result));
 	result->new_call = lock_or_make_row(delivery, placement, &row);
-	result->call_id = row.call_id;
+	result->call_id = row.key.call_id;
 	result->branch_id = row.branch_id;
-	if (!store(delivery, &row))
-		result->outcome = TC_MERGE_DUPLICATE;
-	else if (tc_call_seen_bit(message->event) != 0)
-		apply_event(delivery, &row, result);
+	if (!result->new_call && tc_call_is_first(row.seen, message->event) &&
+		placement->place.branch_id != 0)
+	{
+		row.place = placement->place;
+		result->branch_id = row.place.branch_id;
+	}
+	switch (tc_call_event_store(delivery, &row.key))
+	{
+		case TC_STORED_ALREADY:
+			result->outcome = TC_MERGE_DUPLICATE;
+			break;
+		case TC_STORED_DIFFERENTLY:
+			result->outcome = TC_MERGE_DUPLICATE;
+			result->reason = "content_differs";
+			break;
+		default:
+			if (tc_call_seen_bit(message->event) != 0)
+				apply_event(delivery, &row, result);
+	}
 	result->status = row.status;
 }
 

@@ -101,7 +101,7 @@ verify_by_company(TcDelivery *delivery, const Signed *what)
 {
 	TcPlacement placement;
 
-	tc_delivery_place(delivery, 0, &placement);
+	tc_delivery_place(delivery, TC_SINCE_ASSIGNMENT, &placement);
 	if (placement.place.company_id == 0 ||
 		!tc_webhook_verify(PROVIDER, placement.place.company_id, secret_fits, what))
 		return false;
@@ -202,6 +202,15 @@ tc_binding_make(const char *call_id, int64 company_id)
 	return rows > 0 ? company_id : tc_binding_find(call_id);
 }
 
+/* When the call began, as far as we know. */
+static TimestampTz
+time_of_call(const TcDelivery *delivery)
+{
+	TimestampTz started_at = delivery->message.facts.started_at;
+
+	return started_at != 0 ? started_at : delivery->received_at;
+}
+
 /* To whom the company's number of the call belonged at the start of the call. */
 static void
 place_by_number(const TcDelivery *delivery, TimestampTz since, TcPlacement *placement)
@@ -209,7 +218,7 @@ place_by_number(const TcDelivery *delivery, TimestampTz since, TcPlacement *plac
 	const TcCallFacts *facts = &delivery->message.facts;
 	bool outbound = facts->direction != NULL && strcmp(facts->direction, "outbound") == 0;
 	const char *number = outbound ? facts->from_number : facts->to_number;
-	TimestampTz at = facts->started_at != 0 ? facts->started_at : delivery->received_at;
+	TimestampTz at = time_of_call(delivery);
 	int64 phone;
 
 	if (number == NULL)
@@ -225,20 +234,29 @@ place_by_number(const TcDelivery *delivery, TimestampTz since, TcPlacement *plac
 	placement->number = number;
 	placement->source = outbound ? "from_number" : "to_number";
 	placement->found = tc_directory_number_at(phone, at, &placement->place);
-	if (!placement->found && since != 0 && at >= since)
+	if (!placement->found && at >= since)
 		placement->found = tc_directory_number(phone, &placement->place);
 	if (!placement->found)
 		placement->reason = "number_not_assigned";
 }
 
-/* To whom the agent belongs. */
+/* To whom the agent belongs, if it did so at the start of the call. */
 static void
-place_by_agent(const char *agent, TcPlacement *placement)
+place_by_agent(const TcDelivery *delivery, TimestampTz since, TcPlacement *placement)
 {
+	const char *told = delivery->message.facts.agent;
+	const char *agent = told != NULL ? told : delivery->agent;
+	TimestampTz at = time_of_call(delivery);
+	TimestampTz assigned_at;
+
 	placement->source = "agent";
-	placement->found = agent != NULL && tc_directory_agent(agent, &placement->place);
-	if (!placement->found)
-		placement->reason = agent == NULL ? "no_agent" : "agent_not_assigned";
+	placement->found = agent != NULL &&
+					   tc_directory_agent(agent, &placement->place, &assigned_at) &&
+					   (at >= assigned_at || at >= since);
+	if (placement->found)
+		return;
+	memset(&placement->place, 0, sizeof(placement->place));
+	placement->reason = agent == NULL ? "no_agent" : "agent_not_assigned";
 }
 
 /* What the message itself says, whatever the call is bound to. */
@@ -251,8 +269,7 @@ place_by_content(const TcDelivery *delivery, TimestampTz since, TcPlacement *pla
 	if (!message->web && !numberless)
 		place_by_number(delivery, since, placement);
 	else
-		place_by_agent(message->facts.agent != NULL ? message->facts.agent : delivery->agent,
-					   placement);
+		place_by_agent(delivery, since, placement);
 }
 
 /* Resolves the tenant. */

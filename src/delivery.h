@@ -51,7 +51,8 @@ extern void tc_delivery_receive(FunctionCallInfo fcinfo, int received_arg, TcRet
 /* Takes the body apart; a fault is noted in the delivery. */
 extern void tc_delivery_parse(TcDelivery *delivery, TcRetellParser parser);
 
-/* Resolves the tenant.  since, if not 0, lets a company have what is older than its assignment. */
+/* Resolves the tenant.  What is older than its assignment a company gets from "since" on. */
+#define TC_SINCE_ASSIGNMENT DT_NOEND
 extern void tc_delivery_place(const TcDelivery *delivery, TimestampTz since,
 							  TcPlacement *placement);
 

@@ -72,15 +72,17 @@ tc_directory_init(void)
 							&cache_size, 10000, 16, 10000000, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
-/* A new hash table keyed by an int64. */
-static HTAB *
-make_table(const char *name, Size entrysize, HTAB *old)
+/* Makes a hash table keyed by an int64, anew if it is there. */
+static void
+make_table(HTAB **table, const char *name, Size entrysize)
 {
 	HASHCTL control = {.keysize = sizeof(int64), .entrysize = entrysize, .hcxt = TopMemoryContext};
+	HTAB *old = *table;
 
+	*table = NULL;
 	if (old != NULL)
 		hash_destroy(old);
-	return hash_create(name, 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	*table = hash_create(name, 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /* The tables of the directory, with the hash tables emptied if these have changed. */
@@ -97,11 +99,11 @@ current_tables(void)
 		return NULL;
 	if (place->phone_numbers != watched_numbers || place->companies != watched_companies)
 		changes++;
-	if (unlikely(numbers == NULL || cached_at != changes))
+	if (unlikely(numbers == NULL || companies == NULL || cached_at != changes))
 	{
 		cached_at = changes;
-		numbers = make_table("tenantcall numbers", sizeof(NumberEntry), numbers);
-		companies = make_table("tenantcall companies", sizeof(CompanyEntry), companies);
+		make_table(&numbers, "tenantcall numbers", sizeof(NumberEntry));
+		make_table(&companies, "tenantcall companies", sizeof(CompanyEntry));
 		watched_numbers = place->phone_numbers;
 		watched_companies = place->companies;
 	}
@@ -115,7 +117,7 @@ keep(HTAB **table, const char *name, Size entrysize, const void *entry)
 	if (cached_at != changes)
 		return;
 	if (hash_get_num_entries(*table) >= cache_size)
-		*table = make_table(name, entrysize, *table);
+		make_table(table, name, entrysize);
 	memcpy(hash_search(*table, entry, HASH_ENTER, NULL), entry, entrysize);
 }
 
@@ -276,22 +278,29 @@ tc_directory_number_at(int64 phone, TimestampTz at, TcPlace *place)
 static bool
 visit_agent(HeapTuple tuple, TupleDesc desc, void *arg)
 {
-	take_place(tuple, desc, (TcPlace *) arg);
+	HistorySearch *search = arg;
+	Datum at;
+
+	search->found = true;
+	take_place(tuple, desc, &search->place);
+	if (tc_row_datum(tuple, desc, "assigned_at", &at))
+		search->at = DatumGetTimestampTz(at);
 	return false;
 }
 
-/* To whom the provider's agent belongs. */
+/* To whom the provider's agent belongs, and since when. */
 bool
-tc_directory_agent(const char *agent, TcPlace *place)
+tc_directory_agent(const char *agent, TcPlace *place, TimestampTz *assigned_at)
 {
 	const TcTelephony *tables = current_tables();
 	TcMatch match = {"provider_agent_id", TEXTOID, CStringGetTextDatum(agent)};
+	HistorySearch search = {0};
 
-	memset(place, 0, sizeof(*place));
-	if (tables == NULL)
-		return false;
-	tc_read_rows(tables->agents, &match, 1, visit_agent, place);
-	return place->company_id != 0;
+	if (tables != NULL)
+		tc_read_rows(tables->agents, &match, 1, visit_agent, &search);
+	*place = search.place;
+	*assigned_at = search.at;
+	return search.found;
 }
 
 /* What completing a context reads of one row. */

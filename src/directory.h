@@ -38,7 +38,7 @@ extern bool tc_directory_number(int64 phone, TcPlace *place);
 extern bool tc_directory_number_at(int64 phone, TimestampTz at, TcPlace *place);
 
 /* To whom the provider's agent belongs; false: to nobody. */
-extern bool tc_directory_agent(const char *agent, TcPlace *place);
+extern bool tc_directory_agent(const char *agent, TcPlace *place, TimestampTz *assigned_at);
 
 /*
  * Completes ids from UUIDs and UUIDs from ids.  False when company or branch is unknown.  Where

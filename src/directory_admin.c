@@ -5,9 +5,9 @@
  * Each finds out below row security which company is concerned, then acts for that company as the
  * owner of the tables (act.h).  A move acts for two companies in turn, in one transaction.
  *
- * Races: a number is unique among the unreleased (a partial unique index), so of two concurrent
- * assignments one fails.  A release touches the row only if it is still unreleased, and says so
- * when it is not.
+ * Races: numbers among the unreleased, agents and external ids are unique, so of two concurrent
+ * assignments one waits, inserts nothing, and says so (PT409).  A release touches the row only if
+ * it is still unreleased, and says so when it is not.
  */
 #include "postgres.h"
 
@@ -34,13 +34,15 @@ PG_FUNCTION_INFO_V1(tc_release_number);
 PG_FUNCTION_INFO_V1(tc_move_number);
 PG_FUNCTION_INFO_V1(tc_assign_agent);
 PG_FUNCTION_INFO_V1(tc_release_agent);
+PG_FUNCTION_INFO_V1(tc_assign_credential);
 
 static TcStatement next_company = {
 	.sql = "SELECT nextval(pg_get_serial_sequence('@.companies', 'company_id'))",
 };
 static TcStatement insert_company = {
 	.sql = "INSERT INTO @.companies (company_id, name, phone_region, time_zone, external_id) "
-		   "VALUES ($1, $2, $3, $4, coalesce($5, gen_random_uuid()))",
+		   "VALUES ($1, $2, $3, $4, coalesce($5, gen_random_uuid())) "
+		   "ON CONFLICT (external_id) DO NOTHING",
 	.nparams = 5,
 	.types = {INT8OID, TEXTOID, TEXTOID, TEXTOID, UUIDOID},
 };
@@ -50,28 +52,49 @@ static TcStatement update_status = {
 	.nparams = 3,
 	.types = {INT8OID, TEXTOID, TEXTOID},
 };
+
+/* Whole milliseconds, as the platform tells times: a call of this moment is not before it. */
+#define NOW_MS "date_trunc('milliseconds', clock_timestamp())"
+
 static TcStatement insert_number = {
 	.sql = "INSERT INTO @.phone_numbers (company_id, branch_id, number, assigned_at) "
-		   "VALUES ($1, $2, $3, coalesce($4, clock_timestamp())) RETURNING phone_number_id",
+		   "VALUES ($1, $2, $3, coalesce($4, " NOW_MS ")) "
+		   "ON CONFLICT (number) WHERE released_at IS NULL DO NOTHING RETURNING phone_number_id",
 	.nparams = 4,
 	.types = {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID},
 };
 static TcStatement release_number = {
-	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, clock_timestamp()) "
+	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, " NOW_MS ") "
 		   "WHERE company_id = $1 AND number = $2 AND released_at IS NULL RETURNING released_at",
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
 };
 static TcStatement insert_agent = {
-	.sql = "INSERT INTO @.agents (provider_agent_id, company_id, branch_id) VALUES ($1, $2, $3)",
+	.sql = "INSERT INTO @.agents (provider_agent_id, company_id, branch_id, assigned_at) "
+		   "VALUES ($1, $2, $3, " NOW_MS ") ON CONFLICT (provider_agent_id) DO NOTHING",
 	.nparams = 3,
 	.types = {TEXTOID, INT8OID, INT8OID},
 };
 static TcStatement update_agent = {
-	.sql = "UPDATE @.agents SET branch_id = $3, assigned_at = now() "
+	.sql = "UPDATE @.agents SET branch_id = $3 "
 		   "WHERE provider_agent_id = $1 AND company_id = $2",
 	.nparams = 3,
 	.types = {TEXTOID, INT8OID, INT8OID},
+};
+static TcStatement find_credential = {
+	.sql = "SELECT 1 FROM tenantcall.secrets WHERE kind = 'credential' AND name = $1",
+	.nparams = 1,
+	.types = {TEXTOID},
+};
+static TcStatement company_credential = {
+	.sql = "UPDATE @.companies SET credential = $2 WHERE company_id = $1",
+	.nparams = 2,
+	.types = {INT8OID, TEXTOID},
+};
+static TcStatement branch_credential = {
+	.sql = "UPDATE @.branches SET credential = $2 WHERE company_id = $1 AND branch_id = $3",
+	.nparams = 3,
+	.types = {INT8OID, TEXTOID, INT8OID},
 };
 static TcStatement delete_agent = {
 	.sql = "DELETE FROM @.agents WHERE provider_agent_id = $1 AND company_id = $2",
@@ -136,6 +159,15 @@ check_region(const char *region)
 						errhint("Use an ISO 3166-1 code of two capital letters, such as DE.")));
 }
 
+/* Raises: another session was faster. */
+static void
+pg_attribute_noreturn() report_meanwhile(const char *what, const char *name)
+{
+	ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT), errmsg("%s %s was changed meanwhile", what, name),
+					errdetail("Another session has just changed to whom it belongs."),
+					errhint("Look at its assignment again, then repeat.")));
+}
+
 /* External ids are unique. */
 static void
 check_external_id(const uint8 *uuid)
@@ -173,7 +205,8 @@ tc_create_company(PG_FUNCTION_ARGS)
 	tc_param_text(&params, region);
 	tc_param_text(&params, time_zone);
 	tc_param_datum(&params, PG_GETARG_DATUM(3), PG_ARGISNULL(3));
-	(void) execute_for(&context, &insert_company, &params, NULL);
+	if (execute_for(&context, &insert_company, &params, NULL) == 0)
+		report_meanwhile("the external id of company", name);
 	PG_RETURN_INT64(context.company_id);
 }
 
@@ -209,7 +242,8 @@ assign(int64 phone, const TcContext *context, TimestampTz from)
 	tc_param_int8(&params, context->branch_id);
 	tc_param_text(&params, tc_phone_format(phone));
 	tc_param_datum(&params, TimestampTzGetDatum(from), from == 0);
-	(void) execute_for(context, &insert_number, &params, &id);
+	if (execute_for(context, &insert_number, &params, &id) == 0)
+		report_meanwhile("the number", tc_phone_format(phone));
 	return id;
 }
 
@@ -225,9 +259,7 @@ release(int64 phone, const TcPlace *place)
 	tc_param_int8(&params, place->company_id);
 	tc_param_text(&params, tc_phone_format(phone));
 	if (execute_for(&context, &release_number, &params, &released_at) == 0)
-		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
-						errmsg("the number %s was changed meanwhile", tc_phone_format(phone)),
-						errhint("Look at its assignment again, then repeat.")));
+		report_meanwhile("the number", tc_phone_format(phone));
 	return (TimestampTz) released_at;
 }
 
@@ -314,15 +346,18 @@ tc_assign_agent(PG_FUNCTION_ARGS)
 	int64 company_id = tc_arg_id(fcinfo, 1, "company_id");
 	TcContext context = require_tenant(company_id, tc_arg_optional_id(fcinfo, 2, "branch_id"));
 	TcParams params = {0};
+	TimestampTz assigned_at;
 	TcPlace place;
+	bool known = tc_directory_agent(agent, &place, &assigned_at);
 
 	tc_param_text(&params, agent);
 	tc_param_int8(&params, company_id);
 	tc_param_int8(&params, context.branch_id);
-	if (!tc_directory_agent(agent, &place))
-		(void) execute_for(&context, &insert_agent, &params, NULL);
-	else if (place.company_id == company_id)
-		(void) execute_for(&context, &update_agent, &params, NULL);
+	if (!known || place.company_id == company_id)
+	{
+		if (execute_for(&context, known ? &update_agent : &insert_agent, &params, NULL) == 0)
+			report_meanwhile("the agent", agent);
+	}
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_TC_CONFLICT), errmsg("the agent is assigned to another company"),
@@ -338,10 +373,11 @@ tc_release_agent(PG_FUNCTION_ARGS)
 	char *agent = tc_arg_text(fcinfo, 0, "provider_agent_id");
 	TcContext context = {0};
 	TcParams params = {0};
+	TimestampTz assigned_at;
 	TcPlace place;
 
 	(void) tc_telephony_required();
-	if (!tc_directory_agent(agent, &place))
+	if (!tc_directory_agent(agent, &place, &assigned_at))
 		ereport(ERROR,
 				(errcode(ERRCODE_TC_UNKNOWN), errmsg("the agent is assigned to no company")));
 	context.company_id = place.company_id;
@@ -349,5 +385,43 @@ tc_release_agent(PG_FUNCTION_ARGS)
 	tc_param_text(&params, agent);
 	tc_param_int8(&params, place.company_id);
 	(void) execute_for(&context, &delete_agent, &params, NULL);
+	PG_RETURN_VOID();
+}
+
+/* A credential that is named must exist. */
+static void
+require_credential(const char *name)
+{
+	TcParams params = {0};
+	bool found;
+	TcAct act;
+
+	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
+	tc_param_text(&params, name);
+	found = tc_execute(&find_credential, &params) > 0;
+	tc_act_end(&act);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_UNKNOWN), errmsg("credential \"%s\" does not exist", name),
+				 errhint("Store it with tenantcall.set_credential().")));
+}
+
+/* assign_credential(company_id, credential, branch_id) -> void */
+Datum
+tc_assign_credential(PG_FUNCTION_ARGS)
+{
+	int64 company_id = tc_arg_id(fcinfo, 0, "company_id");
+	char *credential = tc_arg_optional_text(fcinfo, 1);
+	TcContext context = require_tenant(company_id, tc_arg_optional_id(fcinfo, 2, "branch_id"));
+	TcParams params = {0};
+
+	if (credential != NULL)
+		require_credential(credential);
+	tc_param_int8(&params, company_id);
+	tc_param_text(&params, credential);
+	if (context.branch_id != 0)
+		tc_param_int8(&params, context.branch_id);
+	(void) execute_for(&context, context.branch_id == 0 ? &company_credential : &branch_credential,
+					   &params, NULL);
 	PG_RETURN_VOID();
 }

@@ -76,6 +76,33 @@ record_admin(const TcContext *context)
 	tc_act_end(&act);
 }
 
+/* A company or branch as the caller named it. */
+static char *
+shown(int64 id, const uint8 *uuid)
+{
+	pg_uuid_t copy;
+
+	if (id != 0)
+		return psprintf(INT64_FORMAT, id);
+	memcpy(copy.data, uuid, TC_UUID_LEN);
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&copy)));
+}
+
+/* Raises that the directory does not have the company, or not the branch in it. */
+static _Noreturn void
+refuse_unknown(const TcContext *context)
+{
+	char *company = shown((int64) context->company_id, context->company_uuid);
+	bool has_branch = context->branch_id != 0 || !tc_uuid_is_nil(context->branch_uuid);
+
+	ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN), errmsg("no such company or branch"),
+					has_branch ? errdetail("Company %s, branch %s.", company,
+										   shown((int64) context->branch_id, context->branch_uuid))
+							   : errdetail("Company %s.", company),
+					errhint("The branch must belong to the company. Companies are made by "
+							"tenantcall.create_company().")));
+}
+
 /* Completes, checks and enters. */
 static void
 enter_checked(TcContext *context)
@@ -85,11 +112,7 @@ enter_checked(TcContext *context)
 
 	tc_require_ready();
 	if (!tc_directory_fill(context))
-		ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN), errmsg("no such company or branch"),
-						errdetail("Company " INT64_FORMAT ", branch " INT64_FORMAT ".",
-								  (int64) context->company_id, (int64) context->branch_id),
-						errhint("The branch must belong to the company. Companies are made by "
-								"tenantcall.create_company().")));
+		refuse_unknown(context);
 	again = before != NULL && tc_context_equal(before, context);
 	tc_context_enter(context);
 	if (!again)

@@ -172,7 +172,13 @@ claim(const TcDelivery *delivery, Accepted *accepted, const char *name, MemoryCo
 	tc_param_datum(&params, JsonbPGetDatum(message->arguments), message->arguments == NULL);
 	tc_param_datum(&params, Float8GetDatum(tc_calls_function_lease), false);
 	accepted->outcome = "run";
-	if (tc_execute(&insert_claim, &params) == 0 && !answer_from_claim(accepted, caller))
+	if (tc_execute(&insert_claim, &params) > 0)
+		return;
+	/* the same call was accepted meanwhile: one token is enough */
+	if (accepted->limit.reason == TC_TAKE_OK)
+		tc_rate_untake("function_call", accepted->placement.place.company_id, 1);
+	accepted->limited_once = false;
+	if (!answer_from_claim(accepted, caller))
 		accepted->outcome = "busy";
 }
 
@@ -216,7 +222,7 @@ accept(TcDelivery *delivery, const char *signature, Accepted *accepted)
 	if (delivery->unusable != NULL)
 		placement->reason = delivery->unusable;
 	else
-		tc_delivery_place(delivery, 0, placement);
+		tc_delivery_place(delivery, TC_SINCE_ASSIGNMENT, placement);
 	if (placement->conflict)
 	{
 		accepted->outcome = "rejected";
@@ -281,6 +287,13 @@ return_accepted(FunctionCallInfo fcinfo, const TcDelivery *delivery, const Accep
 	return tc_return_row(fcinfo, values, nulls);
 }
 
+/* Can it not be the id of anything? */
+static bool
+too_long(const char *id)
+{
+	return id != NULL && strlen(id) > TC_RETELL_ID_MAX;
+}
+
 /* accept_function_call(body, signature, agent, call, received_at) -> one row */
 Datum
 tc_accept_function_call(PG_FUNCTION_ARGS)
@@ -292,6 +305,8 @@ tc_accept_function_call(PG_FUNCTION_ARGS)
 	delivery.agent = tc_arg_optional_text(fcinfo, 2);
 	delivery.call_id = tc_arg_optional_text(fcinfo, 3);
 	tc_delivery_receive(fcinfo, 4, tc_retell_parse_function, &delivery);
+	if (too_long(delivery.agent) || too_long(delivery.call_id))
+		delivery.unusable = "argument_too_long";
 	accept(&delivery, signature, &accepted);
 	return return_accepted(fcinfo, &delivery, &accepted);
 }

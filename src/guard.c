@@ -66,10 +66,11 @@ tc_guard(void (*run)(void *arg), void *arg, TcFault *fault)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (!blames_content(error->sqlerrcode))
-			PG_RE_THROW();
 		FlushErrorState();
 		abandon(context, owner);
+		/* only now: whoever catches it next rolls back the innermost subtransaction as its own */
+		if (!blames_content(error->sqlerrcode))
+			ReThrowError(error);
 		fault->message = pstrdup(error->message);
 		fault->sqlerrcode = error->sqlerrcode;
 		FreeErrorData(error);

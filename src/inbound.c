@@ -58,7 +58,9 @@ accept_answer(const TcDelivery *delivery, const TcPlacement *placement)
 	tc_param_int8(&params, tenant.branch_id);
 	tc_param_text(&params, delivery->message.facts.from_number);
 	if (tc_execute(&build_answer, &params) == 0)
-		elog(ERROR, "company " INT64_FORMAT " has vanished", (int64) tenant.company_id);
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("the company was made or deleted by another session"),
+						errhint("Repeat the transaction.")));
 	answer = tc_result_datum(1, &isnull);
 	MemoryContextSwitchTo(caller);
 	answer = PointerGetDatum(PG_DETOAST_DATUM_COPY(answer));
@@ -92,7 +94,7 @@ refuse(const TcDelivery *delivery, TcPlacement *placement)
 		placement->reason = delivery->unusable;
 		return "unknown";
 	}
-	tc_delivery_place(delivery, 0, placement);
+	tc_delivery_place(delivery, TC_SINCE_ASSIGNMENT, placement);
 	if (placement->conflict)
 		return "rejected";
 	tc_rate_take("inbound_call", placement->place.company_id, 1, &limit);

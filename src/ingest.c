@@ -97,7 +97,7 @@ apply(const TcDelivery *delivery, TcPlacement *placement, TcIngested *ingested)
 	else if (job.bound_elsewhere)
 	{
 		/* another event of the call was placed meanwhile: ask again, the binding decides now */
-		tc_delivery_place(delivery, 0, placement);
+		tc_delivery_place(delivery, TC_SINCE_ASSIGNMENT, placement);
 		ingested->outcome = "conflict";
 		ingested->reason = "names_another_tenant";
 		record_conflict(delivery, placement);
@@ -136,10 +136,11 @@ tc_ingest_event(const TcDelivery *delivery, TcPlacement *placement, TimestampTz 
 		ingested->outcome = "quarantined";
 		ingested->reason = placement->reason;
 	}
-	else if (placement->conflict && delivery->verified_for != 0)
+	else if (placement->conflict && delivery->verified_for != 0 &&
+			 delivery->verified_for != placement->place.company_id)
 	{
 		ingested->outcome = "rejected";
-		ingested->reason = "key_of_another_company";
+		ingested->reason = placement->reason;
 	}
 	else if (placement->conflict)
 	{
@@ -188,7 +189,7 @@ tc_ingest_retell(PG_FUNCTION_ARGS)
 		ingested.reason = delivery.rejected;
 		return return_ingested(fcinfo, &ingested);
 	}
-	tc_ingest_event(&delivery, &placement, 0, &ingested);
+	tc_ingest_event(&delivery, &placement, TC_SINCE_ASSIGNMENT, &ingested);
 	if (strcmp(ingested.outcome, "quarantined") == 0 || strcmp(ingested.outcome, "conflict") == 0)
 		tc_quarantine(&delivery, &placement, ingested.reason, ingested.detail);
 	return return_ingested(fcinfo, &ingested);

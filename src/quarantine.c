@@ -222,7 +222,7 @@ Datum
 tc_replay_quarantined(PG_FUNCTION_ARGS)
 {
 	char *number = tc_arg_optional_text(fcinfo, 0);
-	TimestampTz since = PG_ARGISNULL(1) ? 0 : PG_GETARG_TIMESTAMPTZ(1);
+	TimestampTz since = PG_ARGISNULL(1) ? TC_SINCE_ASSIGNMENT : PG_GETARG_TIMESTAMPTZ(1);
 	int64 *ids;
 	uint64 count;
 

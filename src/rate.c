@@ -60,10 +60,11 @@ tc_rate_tenant(void)
 	if (unlikely(context == NULL))
 	{
 		tc_require_ready();
-		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT), errmsg("no tenant has been entered"),
-						errdetail("A rate limit counts for the company of the tenant context."),
-						errhint("Call tenantcall.enter() first in this transaction, or use "
-								"tenantcall.take_for().")));
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_WRONG_TENANT), errmsg("no tenant has been entered"),
+				 errdetail("A rate limit counts for the company of the tenant context."),
+				 errhint("Call tenantcall.enter_token() first in this transaction; gateways can "
+						 "call tenantcall.enter(), or tenantcall.take_for() at any time.")));
 	}
 	return context;
 }
@@ -334,16 +335,41 @@ tc_take_all(PG_FUNCTION_ARGS)
 	return tc_form_result(fcinfo, values, nulls);
 }
 
+/* What this backend has spent last through tc_rate_take(). */
+static struct
+{
+	char policy[TC_RATE_NAME_LEN];
+	int64 company_id;
+	int64 cost;
+	TcRateTickets tickets;
+} last_taken;
+
 /* The same for other modules: see rate.h. */
 void
 tc_rate_take(const char *policy, int64 company_id, int64 cost, TcTakeResult *result)
 {
 	TcContext tenant = {.company_id = company_id};
 	TcRateWho who = {.tenant = &tenant};
-	TcRateAsk one = {.cost = cost};
+	TcRateAsk one = {.cost = cost, .tickets = &last_taken.tickets};
 
 	tc_rate_check_cost(cost);
+	strlcpy(last_taken.policy, policy, sizeof(last_taken.policy));
+	last_taken.company_id = company_id;
+	last_taken.cost = cost;
+	last_taken.tickets.n = 0;
 	tc_rate_ask_policy(tc_rate_limit(policy, strlen(policy), &who), policy, &who, &one, result);
+}
+
+/* Gives back what was spent last, if it was this. */
+void
+tc_rate_untake(const char *policy, int64 company_id, int64 cost)
+{
+	if (strcmp(last_taken.policy, policy) != 0 || last_taken.company_id != company_id ||
+		last_taken.cost != cost)
+		return;
+	for (int i = 0; i < last_taken.tickets.n; i++)
+		(void) tc_rate_give_back(&last_taken.tickets.item[i], tc_rate_now());
+	last_taken.tickets.n = 0;
 }
 
 /* One token, also of policies that count by call or function: see rate.h. */

@@ -47,6 +47,9 @@ extern void tc_rate_take(const char *policy, int64 company_id, int64 cost, TcTak
 extern void tc_rate_take_call(const char *policy, const TcContext *tenant, const char *call,
 							  const char *function, TcTakeResult *result);
 
+/* Gives back what this backend has spent last, if it was this: it was for nothing. */
+extern void tc_rate_untake(const char *policy, int64 company_id, int64 cost);
+
 /* HTTP headers that tell the caller of the limit; whole seconds, rounded up. */
 extern Jsonb *tc_rate_headers(const TcTakeResult *result);
 

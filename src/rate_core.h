@@ -15,6 +15,7 @@
 #define TC_RATE_MAX_PERIOD (INT64_C(366) * 86400 * 1000000000) /* nanoseconds */
 #define TC_RATE_FAR (INT64_C(1) << 62)						   /* stands for times beyond it */
 #define TC_RATE_NEVER INT64_C(-1) /* retry_after of what can never be admitted */
+
 typedef enum TcRateError
 {
 	TC_RATE_OK,

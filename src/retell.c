@@ -81,6 +81,18 @@ time_member(const JsonbContainer *object, const char *name)
 						  (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
 }
 
+/* A member that is a length in ms; 0 otherwise.  Raises when too long. */
+static int64
+duration_member(const JsonbContainer *object, const char *name)
+{
+	int64 ms = integer_member(object, name);
+
+	if (ms > LAST_MS)
+		ereport(ERROR, (errcode(ERRCODE_DATETIME_FIELD_OVERFLOW),
+						errmsg("%s is out of range: " INT64_FORMAT, name, ms)));
+	return Max(ms, 0);
+}
+
 /* Parses the body; NULL unless it is an object.  Raises when it is no JSON. */
 static Jsonb *
 parse_object(const char *body, size_t len)
@@ -125,7 +137,7 @@ parse_facts(const JsonbContainer *call, TcCallFacts *facts)
 	facts->call_status = text_member(call, "call_status");
 	facts->started_at = time_member(call, "start_timestamp");
 	facts->ended_at = time_member(call, "end_timestamp");
-	facts->duration_ms = integer_member(call, "duration_ms");
+	facts->duration_ms = duration_member(call, "duration_ms");
 	facts->disconnection_reason = text_member(call, "disconnection_reason");
 	facts->transcript = text_member(call, "transcript");
 	facts->recording_url = text_member(call, "recording_url");

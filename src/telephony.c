@@ -37,6 +37,7 @@
 
 static TcTelephony place;
 static bool place_known = false; /* has it been looked up since the last change? */
+static uint64 changes = 0;		 /* counts what made it unknown */
 static bool place_exists = false;
 static Oid installation_relid = InvalidOid;
 static uint64 generation = 1;
@@ -46,6 +47,7 @@ static void
 forget(void)
 {
 	place_known = false;
+	changes++;
 	generation++;
 }
 
@@ -53,12 +55,13 @@ forget(void)
 static void
 relation_changed(Datum arg, Oid relid)
 {
-	if (!place_known)
-		return;
 	if (relid == InvalidOid || relid == installation_relid ||
 		(place_exists && (relid == place.companies || relid == place.branches ||
 						  relid == place.phone_numbers || relid == place.agents)))
+	{
 		place_known = false;
+		changes++;
+	}
 }
 
 /* Syscache callback: a schema was made, dropped or renamed. */
@@ -124,13 +127,15 @@ const TcTelephony *
 tc_telephony(void)
 {
 	TcTelephony found = {0};
+	uint64 before;
 
 	AcceptInvalidationMessages();
 	if (likely(place_known))
 		return place_exists ? &place : NULL;
 	register_callbacks();
-	place_known = true; /* an invalidation during the look-up resets it */
+	before = changes;
 	place_exists = find_place(&found);
+	place_known = changes == before; /* unknown again if it changed during the look-up */
 	if (place_exists && (found.schema != place.schema || found.owner != place.owner ||
 						 found.companies != place.companies))
 		generation++;

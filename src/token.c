@@ -179,8 +179,10 @@ check_exists(const TokenRequest *request)
 	if (!tc_directory_fill(&context))
 		ereport(ERROR,
 				(errcode(ERRCODE_TC_UNKNOWN), errmsg("unknown company or branch"),
-				 errdetail("Company " INT64_FORMAT ", branch " INT64_FORMAT ".",
-						   request->company_id, request->branch_id),
+				 request->branch_id != 0
+					 ? errdetail("Company " INT64_FORMAT ", branch " INT64_FORMAT ".",
+								 request->company_id, request->branch_id)
+					 : errdetail("Company " INT64_FORMAT ".", request->company_id),
 				 errhint("Sign for a company of tenantcall's directory, and a branch of it.")));
 	if (request->role != NULL)
 		(void) get_role_oid(request->role, false);

@@ -65,6 +65,7 @@ static HTAB *groups = NULL;
 static MemoryContext secrets_context = NULL;
 static Oid secrets_relid = InvalidOid;
 static bool stale = true;
+static bool loading = false;		 /* also left behind by a load that failed */
 static TimestampTz loaded_under = 0; /* PgReloadTime when the first secret was read */
 
 static TcStatement upsert_secret = {
@@ -126,12 +127,13 @@ prepare_memory(void)
 												ALLOCSET_DEFAULT_SIZES);
 		registered = true;
 	}
-	if (!stale && loaded_under == PgReloadTime && groups != NULL &&
+	if (!stale && !loading && loaded_under == PgReloadTime && groups != NULL &&
 		hash_get_num_entries(groups) < MAX_GROUPS)
 		return;
 	wipe();
 	secrets_relid = tc_own_relation("secrets");
 	stale = false;
+	loading = false;
 	loaded_under = PgReloadTime;
 	control.hcxt = secrets_context;
 	groups =
@@ -168,7 +170,6 @@ static const Secret *
 find_secrets(const char *provider, int64 company_id)
 {
 	KeyGroupId key = {.company_id = company_id};
-	KeyGroup found = {0};
 	KeyGroup *group;
 	TcMatch matches[3] = {{"kind", TEXTOID, CStringGetTextDatum("webhook")},
 						  {"provider", TEXTOID, CStringGetTextDatum(provider)},
@@ -179,9 +180,11 @@ find_secrets(const char *provider, int64 company_id)
 	group = hash_search(groups, &key, HASH_FIND, NULL);
 	if (group != NULL)
 		return group->secrets;
-	tc_read_rows(secrets_relid, matches, 3, visit_secret, &found);
 	group = hash_search(groups, &key, HASH_ENTER, NULL);
-	group->secrets = found.secrets;
+	group->secrets = NULL;
+	loading = true; /* if one cannot be decrypted, the next look-up wipes and begins anew */
+	tc_read_rows(secrets_relid, matches, 3, visit_secret, group);
+	loading = false;
 	return group->secrets;
 }
 
@@ -240,7 +243,7 @@ store_secret(const char *kind, const char *provider, const char *name, char *sec
 	tc_act_end(&act);
 	if (rows == 0)
 		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
-						errmsg("a %s named \"%s\" exists for another company", kind, name),
+						errmsg("a key named \"%s\" exists for another company", name),
 						errhint("Drop it first, or use another name.")));
 }
 

@@ -11,8 +11,10 @@
 A check that does not hold makes the exit code non-zero; so does an error.
 """
 import contextlib
+import datetime
 import pathlib
 import sys
+import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
@@ -23,7 +25,7 @@ if hasattr(sys.stdout, "reconfigure"):
     sys.stdout.reconfigure(errors="replace")
 
 DATABASE = "demo"
-WIDEST = 60  # characters of a column, after which it is cut
+WIDEST = 72  # characters of a column, after which it is cut
 BOLD, GREEN, RED, PLAIN = ("\033[1m", "\033[32m", "\033[31m", "\033[0m") \
     if sys.stdout.isatty() else ("", "", "", "")
 
@@ -32,6 +34,8 @@ def text_of(value):
     """A value as a table shows it."""
     if value is None:
         return "·"
+    if isinstance(value, datetime.timedelta):
+        return f"{value.total_seconds():g} s"
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = " ".join(str(value).split())
@@ -87,6 +91,42 @@ class Stage:
             return error.sqlstate, error.diag.message_primary
         return None
 
+    def statement(self, statement, role="postgres"):
+        """Shows a statement and runs it."""
+        self.note(f"{role}=> {statement}")
+        return self.sql(statement, role=role)
+
+    def token(self, town, company):
+        """A token that admits the app to a company."""
+        return self.sql("SELECT tenantcall.sign_token(%s, NULL, '1 minute', 'app') AS token",
+                        [town.id(company)], role="gateway")[0]["token"]
+
+    @contextlib.contextmanager
+    def as_app(self, town, company):
+        """A transaction of the app, within a company."""
+        with self.transaction("app"):
+            self.sql("SELECT tenantcall.enter_token(%s)", [self.token(town, company)], role="app")
+            yield
+
+    def table_as(self, town, company, title, statement):
+        """Shows what a query gives the app of a company; returns the rows as dicts."""
+        with self.as_app(town, company):
+            return self.table(title, statement, role="app")
+
+    def refused_in(self, town, company, statement, params=None):
+        """Like refused(), by the app within a company; what it did is rolled back."""
+        import psycopg
+        answer = None
+        with self.as_app(town, company):
+            answer = self.refused(statement, params, role="app")
+            raise psycopg.Rollback()
+        return answer
+
+    def rows(self, title, rows, names=None):
+        """Prints dicts as an aligned table; returns them."""
+        self.print_rows(title, names or list(rows[0]) if rows else ["nothing"], rows)
+        return rows
+
     def table(self, title, statement, params=None, role="postgres"):
         """Runs a query as a role and prints an aligned table; returns the rows as dicts."""
         cursor = self.connection(role).execute(statement, params)
@@ -98,9 +138,8 @@ class Stage:
         """Prints dicts as an aligned table."""
         lines = [names] + [[text_of(row[name]) for name in names] for row in rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
-        numeric = [bool(rows) and all(isinstance(row[name], (int, float)) and
-                                      not isinstance(row[name], bool) or row[name] is None
-                                      for row in rows) for name in names]
+        numeric = [{type(row[name]) for row in rows} - {type(None)} in ({int}, {float}, {int, float})
+                   for name in names]
         say(f"   {title}")
         for number, line in enumerate(lines):
             cells = [cell.rjust(width) if right and number else cell.ljust(width)
@@ -131,12 +170,14 @@ def perform(play):
         say("starting a private server that preloads tenantcall")
         cluster = Cluster(work, install).start()
         cluster.sql(f"CREATE DATABASE {DATABASE}")
-        stage = Stage(cluster)
+        stage, begun = Stage(cluster), time.monotonic()
         try:
             play(stage)
         finally:
             stage.close()
-    say(f"\n{stage.held} checks held, {stage.broken} did not")
+    mark = f"{GREEN}✓{PLAIN}" if stage.broken == 0 else f"{RED}✗{PLAIN}"
+    say(f"\n{mark} {stage.held} checks held, {stage.broken} did not "
+        f"({time.monotonic() - begun:.0f} s)")
     return 0 if stage.broken == 0 and stage.held > 0 else 1
 
 

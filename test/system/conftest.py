@@ -6,6 +6,7 @@
     make_cluster  make_cluster(**settings) -> a server of the test's own, started, which may be
                   restarted, killed, and copied; None takes a setting away
     role          role("app", "LOGIN ...") -> name of a new role, dropped after the test
+    world         db with an app, a gateway and an admin role, and means to make companies: world.py
 
 Every test has TEST_TIMEOUT seconds, or what @pytest.mark.limit(seconds) says.
 """
@@ -21,6 +22,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
 import pgserver  # noqa: E402
+from world import World  # noqa: E402
 
 TEST_TIMEOUT = 90
 numbers = itertools.count(1)
@@ -118,6 +120,12 @@ def role(cluster):
                                   "AND datname <> 'template1'").split("\n"):
             cluster.sql(f'DROP OWNED BY "{name}"', dbname=dbname)
         cluster.sql(f'DROP ROLE "{name}"')
+
+
+@pytest.fixture
+def world(db, role):
+    """A database in which companies can be made and phones can ring."""
+    return World(db, role)
 
 
 @pytest.fixture

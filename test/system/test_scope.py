@@ -238,3 +238,18 @@ def test_standby(make_cluster):
             assert letters(conn) == "A,B"
     finally:
         standby.stop("immediate")
+
+
+@pytest.mark.parametrize("damage", [
+    "DROP POLICY tenantcall_tenant ON owned", "DROP POLICY tenantcall_tenant_restrictive ON owned",
+    "DROP TRIGGER tenantcall_freeze ON owned", "ALTER TABLE owned ENABLE TRIGGER tenantcall_guard",
+    "ALTER TABLE owned NO FORCE ROW LEVEL SECURITY", "ALTER TABLE owned DISABLE ROW LEVEL SECURITY"])
+def test_view_tells_what_is_missing(db, damage):
+    """scoped_tables says that a table is not intact, and scope_table() mends it."""
+    intact = "SELECT intact FROM tenantcall.scoped_tables WHERE relation = 'owned'::regclass"
+    db.sql("CREATE TABLE owned (company_id bigint); SELECT tenantcall.scope_table('owned')")
+    assert db.sql(intact) == "t"
+    db.sql(damage)
+    assert db.sql(intact) == "f"
+    db.sql("SELECT tenantcall.scope_table('owned')")
+    assert db.sql(intact) == "t"
