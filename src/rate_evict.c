@@ -2,11 +2,11 @@
  * rate_evict.c
  *		Room in the table of buckets: the free list, and who makes way.
  *
- * A full bucket says nothing that no bucket does not say.  Each new bucket sweeps a few chains of
- * its own partition and drops the full ones, so that they do not pile up.  When the table is used
- * up nevertheless, all partitions are searched, a bounded number of entries each.  If that finds
- * none, tenantcall.rate_full decides: the request is refused, or passes, or the one of a sample
- * that is nearest to being full makes way, and what it lacked is counted as forgiven.
+ * A full bucket says nothing that no bucket does not say.  In the last eighth of the table, each
+ * new bucket sweeps a few chains of its own partition and drops the full ones.  When the table is
+ *used up nevertheless, all partitions are searched, a bounded number of entries each.  If that
+ *finds none, tenantcall.rate_full decides: the request is refused, or passes, or the one of a
+ *sample that is nearest to being full makes way, and what it lacked is counted as forgiven.
  *
  * Buckets of callers' own making (numbers, calls, functions of calls) count against their company,
  * which gets an eighth of the table for them: whoever makes keys up harms only himself.
@@ -129,13 +129,20 @@ chains_per_partition(void)
 	return (tc_rate_table_here.shared->mask + 1) / TC_RATE_PARTITIONS;
 }
 
-/* Drops the full entries of a few chains in the hash's partition.  Its lock is held exclusively. */
+/*
+ * Drops the full entries of a few chains in the hash's partition, whose lock is held exclusively.
+ * Not while there is room, since a bucket that is used again is cheaper than a new one.
+ */
 void
 tc_rate_sweep(uint32 hash, int64 now)
 {
+	TcRateShared *shared = tc_rate_table_here.shared;
 	uint32 chains = chains_per_partition();
-	uint32 start = pg_atomic_fetch_add_u32(&tc_rate_table_here.shared->hand, SWEPT_CHAINS);
+	uint32 start;
 
+	if (pg_atomic_read_u64(&shared->used) < shared->max_entries - shared->max_entries / 8)
+		return;
+	start = pg_atomic_fetch_add_u32(&shared->hand, SWEPT_CHAINS);
 	for (uint32 i = 0; i < Min(chains, SWEPT_CHAINS); i++)
 		(void) sweep_chain(hash % TC_RATE_PARTITIONS + TC_RATE_PARTITIONS * ((start + i) % chains),
 						   now);

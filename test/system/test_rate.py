@@ -52,6 +52,32 @@ def test_exactly_the_burst_is_admitted(db, seed):
     assert db.sql("SELECT allowed > 0, remaining FROM tenantcall.stat_rate_limits") == "t|0"
 
 
+@pytest.mark.limit(120)
+def test_64_sessions(make_cluster):
+    """64 sessions, 200 new buckets one after another, mixed costs: exactly the burst, each time."""
+    rounds, burst = 200, 150
+    server = make_cluster(max_connections=80)
+    server.create_database("app")
+    server.sql(HARD % burst, dbname="app")
+    connections = [server.connect(dbname="app", autocommit=True) for _ in range(64)]
+    gate = threading.Barrier(64)
+
+    def work(number, barrier):
+        dice = random.Random(number)
+        barrier.wait()
+        admitted = []
+        for turn in range(rounds):
+            costs = [dice.choice((1, 2, 3, 7)) for _ in range(3)] + [1] * 4
+            gate.wait()
+            admitted.append(connections[number].execute(
+                "SELECT coalesce(sum(c) FILTER (WHERE tenantcall.allow_for(%s, 'hard', c)), 0)"
+                " FROM unnest(%s::bigint[]) c", (turn + 1, costs), prepare=True).fetchone()[0])
+        return admitted
+
+    totals = [sum(session) for session in zip(*in_threads(64, work))]
+    assert totals == [burst] * rounds
+
+
 def test_nothing_is_admitted_beyond_rate_and_burst(db):
     """At saturation: at most burst + rate * time."""
     db.sql("SELECT tenantcall.set_rate_policy('fast', 2000, '1 s', 50)")
@@ -68,6 +94,31 @@ def test_nothing_is_admitted_beyond_rate_and_burst(db):
     admitted = sum(in_threads(8, work))
     seconds = float(connections[0].execute(clock).fetchone()[0] - began)
     assert 50 < admitted <= 50 + 2000 * seconds
+
+
+@pytest.mark.limit(60)
+def test_saturated(db):
+    """At saturation for 5 s: no less than rate and burst give, but for idle moments."""
+    rate, burst = 2000, 50
+    db.sql(f"SELECT tenantcall.set_rate_policy('fast', {rate}, '1 s', {burst})")
+    connections = [db.connect(autocommit=True) for _ in range(8)]
+    now = "SELECT extract(epoch FROM clock_timestamp())::float8"
+    began = connections[0].execute(now).fetchone()[0]
+    idle_from = []
+
+    def work(number, barrier):
+        barrier.wait()
+        admitted = 0
+        while connections[number].execute(now).fetchone()[0] < began + 5:
+            admitted += connections[number].execute(
+                "SELECT count(*) FILTER (WHERE tenantcall.allow_for(1, 'fast')) FROM generate_series(1, 20000)"
+            ).fetchone()[0]
+        idle_from.append(connections[number].execute(now).fetchone()[0])
+        return admitted
+
+    admitted = sum(in_threads(8, work))
+    ended = connections[0].execute(now).fetchone()[0]
+    assert rate * (min(idle_from) - began - 0.1) - 1 <= admitted <= burst + rate * (ended - began)
 
 
 def endless(connection, done, admitted):
