@@ -150,7 +150,7 @@ COMMIT;
 
 -- statistics, own and reset; the clock is for superusers
 SELECT policy, bandwidth, level, allowed, denied, waited, refunded, forgiven FROM tenantcall.stat_rate_limits
-WHERE company_id = :a AND policy IN ('tick', 'prio', 'call_guard') ORDER BY 1, 2, 4;
+WHERE company_id = :a AND policy IN ('tick', 'prio', 'call_guard') ORDER BY 1, 2, 4, 5;
 SELECT tenantcall.reset_rate_stats();
 SELECT sum(allowed + denied + waited + refunded + forgiven) FROM tenantcall.stat_rate_limits WHERE company_id = :a;
 SELECT remaining FROM tenantcall.take_for(:a, 'prio');
