@@ -46,7 +46,6 @@ typedef struct TcRateView
 	int64_t retry_after; /* 0: now; TC_RATE_NEVER: cost exceeds burst */
 	int64_t reset_after; /* until full */
 } TcRateView;
-
 /* What a change of policy makes of the tokens a bucket lacks. */
 typedef enum TcRateChange
 {
