@@ -38,6 +38,7 @@ CREATE TABLE tenantcall.quarantine
     started_at timestamptz,
     received_at timestamptz NOT NULL,
     verified_for bigint,
+    outcome text NOT NULL CHECK (outcome IN ('quarantined', 'conflict', 'unknown')),
     reason text NOT NULL,
     detail text,
     body bytea NOT NULL,

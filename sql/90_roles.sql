@@ -27,16 +27,41 @@ CREATE VIEW tenantcall.role_functions AS
         ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
                         'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
-                        'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats',
-                        'set_lifecycle_state',
-                        'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined'])
+                        'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats', 'set_lifecycle_state',
+                        'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined']),
+        ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
+                        'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
+                        'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
+                        'audit_bypasses', 'audit_readers', 'audit_views', 'audit_definers', 'audit_functions',
+                        'audit_strangers', 'audit_event_triggers', 'audit_roles', 'audit_other_roles', 'audit_unnoted_roles',
+                        'audit_role_functions', 'audit_creation', 'audit_server_access', 'audit_settings',
+                        'audit_setting_severity', 'audit_library', 'audit_publications', 'audit_default_privileges'])
     ) AS f (kind, names), unnest(names) AS function;
 COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;
 
+-- Their privileges on the extension's own tables and views.  What is granted beyond is reported
+-- by check_isolation().
+CREATE VIEW tenantcall.role_relations AS
+    SELECT kind, relation, column_name, privileges
+    FROM (VALUES
+        ('public', ARRAY['SELECT'], NULL, ARRAY['disconnection_reason_defaults', 'disconnection_reasons']),
+        ('app', ARRAY['SELECT'], NULL, ARRAY['stat_rate_limits']),
+        ('app', ARRAY['SELECT'], 'schema_name', ARRAY['installation']),
+        ('admin', ARRAY['SELECT'], NULL, ARRAY['quarantined', 'scoped_tables', 'tracked_tables', 'lifecycles',
+                                               'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
+                                               'lifecycle_state_defaults', 'lifecycle_transition_defaults',
+                                               'isolation_checks', 'audit_tables', 'audit_references', 'installation',
+                                               'role_kinds', 'role_functions', 'role_relations']),
+        ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
+         ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions'])
+    ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;
+COMMENT ON VIEW tenantcall.role_relations IS 'privileges of app, gateway and admin roles on tables and views of tenantcall; gateways and admins have an app''s as well';
+REVOKE ALL ON tenantcall.role_relations FROM PUBLIC;
+
 CREATE VIEW tenantcall.quarantined AS
     SELECT quarantine_id, provider, kind, event, provider_call_id, number, agent, started_at, received_at,
-           verified_for, reason, detail, octet_length(body) AS body_bytes, deliveries, quarantined_at,
+           verified_for, outcome, reason, detail, octet_length(body) AS body_bytes, deliveries, quarantined_at,
            replayed_at, replay_outcome
     FROM tenantcall.quarantine;
 COMMENT ON VIEW tenantcall.quarantined IS 'what is quarantined and why, without the content; for admins';
@@ -136,22 +161,19 @@ REVOKE ALL ON FUNCTION tenantcall.grant_tables(name) FROM PUBLIC;
 CREATE FUNCTION tenantcall.grant_kind(role name, kind text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    own record;
 BEGIN
     PERFORM tenantcall.require_bound_role(role);
     PERFORM tenantcall.grant_functions(role, 'app');
     PERFORM tenantcall.grant_functions(role, kind);
     PERFORM tenantcall.grant_tables(role);
-    EXECUTE format('GRANT SELECT ON tenantcall.stat_rate_limits TO %I', role);
-    EXECUTE format('GRANT SELECT (schema_name) ON tenantcall.installation TO %I', role);
-    IF kind = 'admin' THEN
-        EXECUTE format('GRANT SELECT ON tenantcall.quarantined, tenantcall.scoped_tables, tenantcall.tracked_tables, '
-                       'tenantcall.lifecycles, tenantcall.lifecycle_states_in_force, '
-                       'tenantcall.lifecycle_transitions_in_force TO %I', role);
-        EXECUTE format('GRANT SELECT ON tenantcall.lifecycle_state_defaults, '
-                       'tenantcall.lifecycle_transition_defaults TO %I', role);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON tenantcall.disconnection_reasons, '
-                       'tenantcall.lifecycle_states, tenantcall.lifecycle_transitions TO %I', role);
-    END IF;
+    FOR own IN SELECT r.relation, r.column_name, p.privilege
+               FROM tenantcall.role_relations AS r, unnest(r.privileges) AS p (privilege)
+               WHERE r.kind IN ('app', grant_kind.kind) LOOP
+        EXECUTE format('GRANT %s%s ON tenantcall.%I TO %I', own.privilege, ' (' || quote_ident(own.column_name) || ')',
+                       own.relation, role);
+    END LOOP;
     INSERT INTO tenantcall.role_kinds VALUES (grant_kind.role, grant_kind.kind) ON CONFLICT DO NOTHING;
 END
 $$;

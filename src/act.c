@@ -250,6 +250,8 @@ prepare(TcStatement *statement)
 			   statement->generation == tc_telephony_generation()))
 		return;
 	statement->next_replan = Max(16, statement->executions * 4);
+	if (statement->running_in == TC_MY_LXID)
+		return; /* a trigger on our tables came back to us: the plan is in use */
 	if (statement->plan != NULL)
 		SPI_freeplan(statement->plan);
 	statement->plan = NULL;
@@ -265,12 +267,16 @@ prepare(TcStatement *statement)
 uint64
 tc_execute(TcStatement *statement, const TcParams *params)
 {
+	LocalTransactionId outer;
 	int result;
 
 	Assert(params == NULL ? statement->nparams == 0 : statement->nparams == params->count);
 	prepare(statement);
+	outer = statement->running_in;
+	statement->running_in = TC_MY_LXID;
 	result = SPI_execute_plan(statement->plan, params == NULL ? NULL : (Datum *) params->values,
 							  params == NULL ? NULL : params->nulls, false, 0);
+	statement->running_in = outer;
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
 	return SPI_processed;

@@ -35,8 +35,9 @@ typedef struct TcStatement
 	Oid types[TC_MAX_PARAMS];
 	SPIPlanPtr plan;
 	uint64 generation;
-	uint64 executions;	/* of this process */
-	uint64 next_replan; /* number of executions at which it is planned anew */
+	uint64 executions;			   /* of this process */
+	uint64 next_replan;			   /* number of executions at which it is planned anew */
+	LocalTransactionId running_in; /* transaction that executes it, if any */
 } TcStatement;
 
 /* Values for a statement. */

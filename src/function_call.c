@@ -230,10 +230,13 @@ accept(TcDelivery *delivery, const char *signature, Accepted *accepted)
 	}
 	else if (!placement->found)
 	{
-		accepted->outcome = "unknown";
-		accepted->reason = placement->reason;
+		/* those that nobody knows share one bucket, so that they cannot fill the quarantine */
 		tc_rate_take("function_call", 0, 1, &accepted->limit);
-		tc_quarantine(delivery, placement, placement->reason, delivery->detail);
+		accepted->limited_once = true;
+		accepted->outcome = accepted->limit.allowed ? "unknown" : "limited";
+		accepted->reason = accepted->limit.allowed ? placement->reason : "rate_limit";
+		if (accepted->limit.allowed)
+			tc_quarantine(delivery, placement, "unknown", placement->reason, delivery->detail);
 	}
 	else
 	{

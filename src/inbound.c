@@ -131,7 +131,7 @@ tc_answer_inbound_call(PG_FUNCTION_ARGS)
 	else
 	{
 		if (!placement.found)
-			tc_quarantine(&delivery, &placement, placement.reason, delivery.detail);
+			tc_quarantine(&delivery, &placement, outcome, placement.reason, delivery.detail);
 		else if (!placement.conflict)
 			record_refusal(&delivery, &placement, outcome);
 		values[1] = reject_answer();

@@ -191,6 +191,6 @@ tc_ingest_retell(PG_FUNCTION_ARGS)
 	}
 	tc_ingest_event(&delivery, &placement, TC_SINCE_ASSIGNMENT, &ingested);
 	if (strcmp(ingested.outcome, "quarantined") == 0 || strcmp(ingested.outcome, "conflict") == 0)
-		tc_quarantine(&delivery, &placement, ingested.reason, ingested.detail);
+		tc_quarantine(&delivery, &placement, ingested.outcome, ingested.reason, ingested.detail);
 	return return_ingested(fcinfo, &ingested);
 }

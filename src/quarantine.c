@@ -1,64 +1,31 @@
 /*
  * quarantine.c
- *		Authentic content that could not be parsed, placed or applied: kept raw, and replayed.
+ *		Authentic content that could not be parsed, placed or applied: kept raw.
  *
- *		ingest.c, inbound.c, function_call.c --> tenantcall.quarantine
- *		tenantcall.quarantine --replay_quarantined()--> ingest.c
+ *		ingest.c, inbound.c, function_call.c --> tenantcall.quarantine --> replay.c
  *
- * A body is kept once; the same body again is counted.  Replaying resolves the tenant as of the
- * start of the call, so a company gets nothing from before its assignment, unless the operator
- * says since when it may.  Rows are replayed in the order of a call's life (start, end, analysis),
- * each locked with SKIP LOCKED, so that two replays share the work.
+ * A body is kept once; the same body again is counted.  No locks but the row's.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
-#include "executor/spi.h"
-#include "funcapi.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "act.h"
-#include "args.h"
-#include "ingest.h"
-#include "phone.h"
 #include "quarantine.h"
-#include "telephony.h"
-
-PG_FUNCTION_INFO_V1(tc_replay_quarantined);
 
 static TcStatement insert_body = {
 	.sql = "INSERT INTO tenantcall.quarantine AS q (provider, kind, event, provider_call_id, "
 		   "number, agent, started_at, received_at, verified_for, reason, detail, body, "
-		   "body_digest) VALUES ('retell', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) "
+		   "body_digest, outcome) "
+		   "VALUES ('retell', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
 		   "ON CONFLICT (provider, kind, body_digest) DO UPDATE SET deliveries = q.deliveries + 1, "
-		   "reason = excluded.reason, detail = excluded.detail",
-	.nparams = 12,
+		   "outcome = excluded.outcome, reason = excluded.reason, detail = excluded.detail",
+	.nparams = 13,
 	.types = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
-			  TEXTOID, TEXTOID, BYTEAOID, BYTEAOID},
-};
-static TcStatement select_bodies = {
-	.sql = "SELECT quarantine_id FROM tenantcall.quarantine "
-		   "WHERE kind = 'event' AND replayed_at IS NULL AND ($1 IS NULL OR number = $1) "
-		   "ORDER BY provider_call_id, CASE event WHEN 'call_started' THEN 1 "
-		   "WHEN 'transcript_updated' THEN 2 WHEN 'call_ended' THEN 3 WHEN 'call_analyzed' THEN 5 "
-		   "ELSE 4 END, quarantine_id",
-	.nparams = 1,
-	.types = {TEXTOID},
-};
-static TcStatement lock_body = {
-	.sql = "SELECT body, received_at, coalesce(verified_for, 0) FROM tenantcall.quarantine "
-		   "WHERE quarantine_id = $1 AND replayed_at IS NULL FOR UPDATE SKIP LOCKED",
-	.nparams = 1,
-	.types = {INT8OID},
-};
-static TcStatement mark_replayed = {
-	.sql = "UPDATE tenantcall.quarantine SET replayed_at = now(), replay_outcome = $2 "
-		   "WHERE quarantine_id = $1",
-	.nparams = 2,
-	.types = {INT8OID, TEXTOID},
+			  TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, TEXTOID},
 };
 
 /* SHA-256 of the body. */
@@ -90,8 +57,8 @@ bytes_datum(const char *bytes, size_t len)
 
 /* Keeps the body raw with the reason. */
 void
-tc_quarantine(const TcDelivery *delivery, const TcPlacement *placement, const char *reason,
-			  const char *detail)
+tc_quarantine(const TcDelivery *delivery, const TcPlacement *placement, const char *outcome,
+			  const char *reason, const char *detail)
 {
 	const TcRetellMessage *message = &delivery->message;
 	TcParams params = {0};
@@ -111,127 +78,7 @@ tc_quarantine(const TcDelivery *delivery, const TcPlacement *placement, const ch
 	tc_param_text(&params, detail);
 	tc_param_datum(&params, bytes_datum(delivery->body, delivery->len), false);
 	tc_param_datum(&params, body_digest(delivery->body, delivery->len), false);
+	tc_param_text(&params, outcome);
 	tc_execute(&insert_body, &params);
 	tc_act_end(&act);
-}
-
-/* Lists what may be replayed, in the order in which it should be. */
-static int64 *
-list_bodies(const char *number, uint64 *count)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	TcParams params = {0};
-	int64 *ids;
-	TcAct act;
-
-	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	tc_param_text(&params, number);
-	*count = tc_execute(&select_bodies, &params);
-	ids = MemoryContextAlloc(caller, Max(*count, 1) * sizeof(int64));
-	for (uint64 i = 0; i < *count; i++)
-	{
-		bool isnull;
-
-		ids[i] =
-			DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	tc_act_end(&act);
-	return ids;
-}
-
-/* Locks one body and reads it; false if another replay has it. */
-static bool
-take_body(int64 id, TcDelivery *delivery)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	TcParams params = {0};
-	bool isnull;
-	bool found;
-	TcAct act;
-
-	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	tc_param_int8(&params, id);
-	found = tc_execute(&lock_body, &params) > 0;
-	if (found)
-	{
-		bytea *body = DatumGetByteaPP(tc_result_datum(1, &isnull));
-		char *copy = MemoryContextAlloc(caller, VARSIZE_ANY_EXHDR(body) + 1);
-
-		delivery->len = VARSIZE_ANY_EXHDR(body);
-		memcpy(copy, VARDATA_ANY(body), delivery->len);
-		delivery->body = copy;
-		delivery->received_at = DatumGetTimestampTz(tc_result_datum(2, &isnull));
-		delivery->verified_for = tc_result_int8(3);
-	}
-	tc_act_end(&act);
-	return found;
-}
-
-/* Notes that a body has been replayed. */
-static void
-finish_body(int64 id, const char *outcome)
-{
-	TcParams params = {0};
-	TcAct act;
-
-	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	tc_param_int8(&params, id);
-	tc_param_text(&params, outcome);
-	tc_execute(&mark_replayed, &params);
-	tc_act_end(&act);
-}
-
-/* Adds a row to the result. */
-static void
-put_row(FunctionCallInfo fcinfo, int64 id, const TcIngested *ingested)
-{
-	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
-	Datum values[5];
-	bool nulls[5] = {false};
-
-	values[0] = Int64GetDatum(id);
-	values[1] = CStringGetTextDatum(ingested->outcome);
-	nulls[2] = ingested->reason == NULL;
-	values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(ingested->reason);
-	values[3] = Int64GetDatum(ingested->company_id);
-	nulls[3] = ingested->company_id == 0;
-	values[4] = Int64GetDatum(ingested->call_id);
-	nulls[4] = ingested->call_id == 0;
-	tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
-}
-
-/* Replays one body. */
-static void
-replay_body(FunctionCallInfo fcinfo, int64 id, TimestampTz since)
-{
-	TcDelivery delivery = {.kind = "event"};
-	TcPlacement placement;
-	TcIngested ingested;
-
-	if (!take_body(id, &delivery))
-		return;
-	tc_delivery_parse(&delivery, tc_retell_parse_event);
-	tc_ingest_event(&delivery, &placement, since, &ingested);
-	if (strcmp(ingested.outcome, "quarantined") != 0 && strcmp(ingested.outcome, "conflict") != 0)
-		finish_body(id, ingested.outcome);
-	put_row(fcinfo, id, &ingested);
-}
-
-/* replay_quarantined(number text, since timestamptz) -> rows */
-Datum
-tc_replay_quarantined(PG_FUNCTION_ARGS)
-{
-	char *number = tc_arg_optional_text(fcinfo, 0);
-	TimestampTz since = PG_ARGISNULL(1) ? TC_SINCE_ASSIGNMENT : PG_GETARG_TIMESTAMPTZ(1);
-	int64 *ids;
-	uint64 count;
-
-	(void) tc_telephony_required();
-	InitMaterializedSRF(fcinfo, 0);
-	if (number != NULL)
-		number = tc_phone_format(tc_phone_require(number, NULL));
-	ids = list_bodies(number, &count);
-	for (uint64 i = 0; i < count; i++)
-		replay_body(fcinfo, ids[i], since);
-	return (Datum) 0;
 }

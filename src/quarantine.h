@@ -9,8 +9,11 @@
 
 #include "delivery.h"
 
-/* Keeps the body raw with the reason; the same body again is counted. */
+/*
+ * Keeps the body raw with the outcome that it was answered with, and the reason; the same body
+ * again is counted.
+ */
 extern void tc_quarantine(const TcDelivery *delivery, const TcPlacement *placement,
-						  const char *reason, const char *detail);
+						  const char *outcome, const char *reason, const char *detail);
 
 #endif /* TC_QUARANTINE_H */

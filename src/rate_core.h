@@ -46,6 +46,7 @@ typedef struct TcRateView
 	int64_t retry_after; /* 0: now; TC_RATE_NEVER: cost exceeds burst */
 	int64_t reset_after; /* until full */
 } TcRateView;
+
 /* What a change of policy makes of the tokens a bucket lacks. */
 typedef enum TcRateChange
 {
@@ -68,7 +69,6 @@ extern void tc_rate_low(const TcRateMath *math, int64_t reserve, TcRateMath *low
 /* What s becomes when a call is undone that left the state `after` behind; see rate_core.c. */
 extern int64_t tc_rate_refund(const TcRateMath *math, TcRateState state, int64_t now,
 							  TcRateState after, int64_t cost);
-/* Nanoseconds in which so many sub-tokens are refilled, rounded down. */
 extern int64_t tc_rate_duration(const TcRateMath *math, int64_t amount);
 extern bool tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now);
 extern bool tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now);

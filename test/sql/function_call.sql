@@ -132,7 +132,15 @@ SELECT function_call_company(company_id) AS company, CASE WHEN idempotency_key L
        name, args, state, attempt, answer FROM telephony.function_calls WHERE company_id IN (:one, :two, :three) ORDER BY company_id, accepted_at, idempotency_key;
 SELECT function_call_company(company_id) AS company, outcome, reason, provider_call_id FROM telephony.tenant_decisions
 WHERE company_id IN (:one, :two, :three) AND kind = 'function_call' ORDER BY decision_id;
-SELECT kind, reason, provider_call_id, agent FROM tenantcall.quarantined ORDER BY quarantine_id;
+SELECT kind, outcome, reason, provider_call_id, agent FROM tenantcall.quarantined ORDER BY quarantine_id;
+
+-- requests that belong to nobody share one bucket, and cannot fill the quarantine
+SET ROLE regress_tc_function_call_gateway;
+SELECT outcome, count(*) BETWEEN 40 AND 110 AS about_half, count(retry_after) > 0 AS with_retry_after
+FROM generate_series(1, 200) AS g, LATERAL (SELECT function_call_body('nobody ' || g, 't' || g, '+49307770099') AS body) AS b,
+    tenantcall.accept_function_call(body, function_call_sign(body)) GROUP BY outcome ORDER BY outcome DESC;
+RESET ROLE;
+SELECT count(*) BETWEEN 40 AND 110 AS kept FROM tenantcall.quarantined WHERE provider_call_id LIKE 'nobody%';
 
 SET ROLE regress_tc_function_call_app;
 SELECT * FROM tenantcall.accept_function_call('{}'::text, 'x');

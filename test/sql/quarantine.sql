@@ -76,6 +76,17 @@ BEGIN;
 SELECT tenantcall.enter(:one);
 SELECT provider_call_id, status FROM telephony.calls ORDER BY call_id;
 COMMIT;
+-- a conflict is kept and settled: the call is another company's, and replaying does not ask again
+SET ROLE regress_tc_quarantine_gateway;
+SELECT outcome, reason FROM (SELECT quarantine_event('call_ended', 'quarantine other', '+49307770003') AS body) AS b,
+    tenantcall.ingest_retell(body, quarantine_sign(body));
+SELECT count(*) FROM tenantcall.replay_quarantined('+49307770003');
+SET ROLE regress_tc_quarantine_admin;
+SELECT outcome, reason, replayed_at FROM tenantcall.quarantined WHERE outcome = 'conflict';
+BEGIN;
+SELECT tenantcall.enter(:two);
+SELECT count(*) FROM telephony.tenant_decisions WHERE outcome = 'conflict';
+COMMIT;
 RESET ROLE;
 SELECT tenantcall.release_number('+49307778883'), tenantcall.release_number('+49307778893');
 DROP TABLE quarantine_inbox;

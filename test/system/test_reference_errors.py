@@ -32,6 +32,10 @@ COMPANIES = (
     "SELECT tenantcall.track_lifecycle('tracked', 'status')"
 )
 
+FK = ("CREATE TABLE father (company_id bigint, father_id bigint, PRIMARY KEY (company_id, father_id)); "
+      "CREATE TABLE child (company_id bigint NOT NULL, father_id bigint); "
+      "SELECT scope_table('father'), scope_table('child'); ")
+
 CASES = [
     ("enter", "PT403", "gateway", "SELECT enter(1); SELECT enter(2)"),
     ("enter", "PT404", "gateway", "SELECT enter(9)"),
@@ -46,6 +50,10 @@ CASES = [
     ("scope_table", "42809", "postgres", "SELECT scope_table('pg_views')"),
     ("scope_table", "55000", "postgres", "SELECT scope_table('part')"),
     ("scope_plan", "42809", "postgres", "SELECT scope_plan('pg_views')"),
+    ("scope_foreign_key", "55000", "postgres", "SELECT scope_foreign_key('plain', '{id}', 'plain')"),
+    ("scope_foreign_key", "42703", "postgres", FK + "SELECT scope_foreign_key('child', '{other}', 'father')"),
+    ("scope_foreign_key", "23503", "postgres", FK + "INSERT INTO child VALUES (1, 9); "
+     "SELECT scope_foreign_key('child', '{father_id}', 'father')"),
     ("unscope_table", "42704", "postgres", "SELECT unscope_table('plain')"),
     ("unscope_table", "55000", "postgres", "SELECT scope_table('parent'); SELECT unscope_table('part')"),
     ("set_rate_policy", "PT404", "admin", "SELECT set_rate_policy('new', 1, '1 s', company_id => 1)"),
