@@ -132,9 +132,11 @@ ALTER TABLE harmless RENAME TO calls;
 ALTER TABLE harmless RENAME TO still_harmless;
 
 -- Files and programs: PostgreSQL itself refuses.
+\set VERBOSITY sqlstate
 COPY (SELECT 1) TO PROGRAM 'cat';
 COPY (SELECT 1) TO '/tmp/x';
 SELECT pg_read_file('PG_VERSION');
+\set VERBOSITY default
 
 -- Sizes.
 SELECT pg_relation_size('telephony.services');
