@@ -159,7 +159,7 @@ def main():
     seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     with Workspace() as work:
         server = Cluster(work, Install.build(work), "bench", {
-            "tenantcall.rate_max_buckets": 1200000, "shared_buffers": "128MB"})
+            "tenantcall.rate_max_buckets": 1200000, "shared_buffers": "128MB", "fsync": "on"})
         server.start()
         redis = Redis(work)
         try:
