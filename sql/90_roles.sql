@@ -18,17 +18,17 @@ SELECT pg_catalog.pg_extension_config_dump('tenantcall.role_kinds', '');
 CREATE VIEW tenantcall.role_functions AS
     SELECT kind, function
     FROM (VALUES
-        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'peek',
+        ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'take_all', 'refund', 'peek',
                       'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
                       'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline', 'company_usage',
                       'forget_caller']),
-        ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for',
+        ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for', 'allow_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',
                           'finish_function_call', 'replay_quarantined', 'advance_call']),
         ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
                         'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
-                        'set_rate_policy', 'drop_rate_policy', 'rate_table', 'set_lifecycle_state',
+                        'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats', 'set_lifecycle_state',
                         'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined',
                         'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company']),
         ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',

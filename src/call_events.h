@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "compat.h"
+
 #include "call_core.h"
 #include "delivery.h"
 
@@ -37,6 +39,6 @@ extern TcCallFacts tc_call_event_facts(const TcRetellMessage *message, Timestamp
 extern void tc_call_events_read(const TcCallKey *key, TcCallFacts stages[TC_SEEN_ANALYZED + 1]);
 
 /* Raises: only a snapshot older than another session's change can bring us there. */
-extern void tc_call_report_changed(void) pg_attribute_noreturn();
+extern TC_NORETURN void tc_call_report_changed(void);
 
 #endif /* TC_CALL_EVENTS_H */

@@ -40,6 +40,29 @@
 #endif
 #define TC_MY_LXID TC_LXID_OF(MyProc)
 
+/* The number of this backend's PGPROC: below MaxBackends in an ordinary backend. */
+#if PG_VERSION_NUM >= 170000
+#define TC_MY_PROC_NUMBER MyProcNumber
+#else
+#define TC_MY_PROC_NUMBER (MyProc->pgprocno)
+#endif
+
+/* A wait event of our own, shown by pg_stat_activity; before 17 it is called "Extension". */
+#if PG_VERSION_NUM >= 170000
+#define tc_wait_event(name)                                                                        \
+	({                                                                                             \
+		static uint32 event = 0;                                                                   \
+		if (event == 0)                                                                            \
+			event = WaitEventExtensionNew(name);                                                   \
+		event;                                                                                     \
+	})
+#else
+#define tc_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* From libpq/libpq.h, which needs Kerberos' headers: is the client still there? */
+extern bool pq_check_connection(void);
+
 /* Memory for a setting's value or "extra": freed by the settings machinery itself. */
 #if PG_VERSION_NUM >= 160000
 #define tc_guc_malloc(size) guc_malloc(LOG, (size))

@@ -21,6 +21,7 @@
 
 #include "act.h"
 #include "args.h"
+#include "compat.h"
 #include "directory.h"
 #include "errors.h"
 #include "phone.h"
@@ -160,8 +161,8 @@ check_region(const char *region)
 }
 
 /* Raises: another session was faster. */
-static void
-pg_attribute_noreturn() report_meanwhile(const char *what, const char *name)
+static TC_NORETURN void
+report_meanwhile(const char *what, const char *name)
 {
 	ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT), errmsg("%s %s was changed meanwhile", what, name),
 					errdetail("Another session has just changed to whom it belongs."),

@@ -3,43 +3,46 @@
  *		Rate limits: the SQL functions that spend and look.
  *
  *		policy name --rate_policy.c--> limit --+
- *		tenant context ----------> subject ----+--rate_bucket.c--> result
+ *		tenant context ----------> subject ----+--rate_bucket.c, rate_all.c--> result, ticket
  *
- * Nothing here is transactional: what is spent stays spent after a rollback, and all of it works
- * in read-only transactions and on a standby.  A wait holds no lock; its tokens are spent in
- * advance, and given back if it is cancelled.
+ * Nothing here is transactional: what is spent stays spent after a rollback (unless the call asks
+ * for refund_on_abort), and all of it works in read-only transactions and on a standby.  A wait
+ * holds no lock; its tokens are spent in advance, and given back if it is cancelled.
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/ipc.h"
-#include "storage/latch.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #include "args.h"
 #include "context.h"
 #include "errors.h"
+#include "rate_all.h"
 #include "rate_args.h"
-#include "rate_table.h"
+#include "rate_wait.h"
 #include "tenantcall.h"
 
 PG_FUNCTION_INFO_V1(tc_allow);
+PG_FUNCTION_INFO_V1(tc_allow_for);
 PG_FUNCTION_INFO_V1(tc_take);
 PG_FUNCTION_INFO_V1(tc_take_or_fail);
 PG_FUNCTION_INFO_V1(tc_take_for);
+PG_FUNCTION_INFO_V1(tc_take_all);
 PG_FUNCTION_INFO_V1(tc_peek);
 
-/* A wait in progress: what to give back if it ends early. */
-typedef struct Waiting
+/* A request, taken from arguments. */
+typedef struct Request
 {
-	TcRateLimit limit;
-	TcRateSubject subject;
-	int64 cost;
-} Waiting;
+	TcRateWho who;
+	const char *policy;
+	TcRateAsk ask;
+	bool refund_on_abort;
+	TcRateTickets tickets;
+	TcTakeResult result;
+} Request;
 
 /* Sets the module up. */
 void
@@ -48,18 +51,9 @@ tc_rate_init(void)
 	tc_rate_shmem_init();
 }
 
-/* The subject of a company, or of the unknown callers (0). */
-void
-tc_rate_company_subject(int64 company_id, TcRateSubject *subject)
-{
-	subject->level = company_id == 0 ? TC_RATE_UNKNOWN : TC_RATE_COMPANY;
-	subject->subject[0] = (uint64) company_id;
-	subject->subject[1] = 0;
-}
-
-/* The subject of the tenant context, and its company_id, or 0 if only the UUID is known. */
-int64
-tc_rate_current_subject(TcRateSubject *subject)
+/* The tenant in context. */
+const TcContext *
+tc_rate_tenant(void)
 {
 	const TcContext *context = tc_context_current();
 
@@ -72,36 +66,19 @@ tc_rate_current_subject(TcRateSubject *subject)
 				 errhint("Call tenantcall.enter_token() first in this transaction; gateways can "
 						 "call tenantcall.enter(), or tenantcall.take_for() at any time.")));
 	}
-	if (likely(context->company_id != 0))
-	{
-		tc_rate_company_subject(context->company_id, subject);
-		return context->company_id;
-	}
-	subject->level = TC_RATE_COMPANY_UUID;
-	memcpy(subject->subject, context->company_uuid, sizeof(subject->subject));
-	return 0;
+	return context;
 }
 
-/* Refuses a cost that nothing could mean. */
-static inline void
-check_cost(int64 cost)
-{
-	if (unlikely(cost < 1))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("argument \"cost\" must be at least 1"),
-						errdetail("It is " INT64_FORMAT ".", cost)));
-}
-
-/* The policy argument as it holds for the company. */
+/* The policy argument as it holds for the tenant. */
 static inline const TcRateLimit *
-limit_argument(FunctionCallInfo fcinfo, int arg, int64 company_id)
+limit_argument(FunctionCallInfo fcinfo, int arg, const TcRateWho *who)
 {
 	text *policy;
 
 	if (unlikely(PG_ARGISNULL(arg)))
 		tc_rate_raise_null("policy");
 	policy = PG_GETARG_TEXT_PP(arg);
-	return tc_rate_limit(VARDATA_ANY(policy), VARSIZE_ANY_EXHDR(policy), company_id);
+	return tc_rate_limit(VARDATA_ANY(policy), VARSIZE_ANY_EXHDR(policy), who);
 }
 
 /* The cost argument. */
@@ -110,71 +87,55 @@ cost_argument(FunctionCallInfo fcinfo, int arg)
 {
 	if (unlikely(PG_ARGISNULL(arg)))
 		tc_rate_raise_null("cost");
-	check_cost(PG_GETARG_INT64(arg));
+	tc_rate_check_cost(PG_GETARG_INT64(arg));
 	return PG_GETARG_INT64(arg);
 }
 
-/* Cleanup of a wait that ended early, also when the backend is told to exit. */
+/* Arguments from `arg` on: number, call, function, low_priority, refund_on_abort if it spends. */
 static void
-end_wait_early(int code, Datum arg)
+who_arguments(FunctionCallInfo fcinfo, int arg, Request *request)
 {
-	Waiting *waiting = (Waiting *) DatumGetPointer(arg);
-
-	tc_rate_give_back(&waiting->limit, &waiting->subject, waiting->cost);
+	request->who.number = tc_arg_optional_text(fcinfo, arg);
+	request->who.call = tc_arg_optional_text(fcinfo, arg + 1);
+	request->who.function = tc_arg_optional_text(fcinfo, arg + 2);
+	request->ask.low = tc_rate_flag_argument(fcinfo, arg + 3, "low_priority");
+	if (request->ask.peek)
+		return;
+	request->refund_on_abort = tc_rate_flag_argument(fcinfo, arg + 4, "refund_on_abort");
+	request->ask.tickets = &request->tickets;
 }
 
-/* Sleeps until an instant of the buckets' clock. */
+/* Asks for one policy; waits if it was to, and notes what an abort gives back. */
 static void
-sleep_until(int64 instant)
+ask(FunctionCallInfo fcinfo, int policy_arg, Request *request)
 {
-	int64 left;
+	const TcRateLimit *limit;
 
-	while ((left = instant - tc_rate_now()) > 0)
-	{
-		int64 ms = Min((left + 999999) / 1000000, 3600 * 1000);
-
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, (long) ms,
-						 PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-}
-
-/* Sleeps what the bucket said, or gives the tokens back. */
-static void
-wait_for_turn(const TcRateLimit *limit, const TcRateSubject *subject, int64 cost, int64 delay)
-{
-	Waiting waiting = {*limit, *subject, cost};
-	int64 instant = tc_rate_now() + delay;
-
-	PG_ENSURE_ERROR_CLEANUP(end_wait_early, PointerGetDatum(&waiting));
-	{
-		sleep_until(instant);
-	}
-	PG_END_ENSURE_ERROR_CLEANUP(end_wait_early, PointerGetDatum(&waiting));
+	request->ask.cost = cost_argument(fcinfo, policy_arg + 1);
+	limit = limit_argument(fcinfo, policy_arg, &request->who);
+	request->policy = text_to_cstring(PG_GETARG_TEXT_PP(policy_arg));
+	if (limit->shadow && limit->more == 0)
+		request->ask.max_wait = 0;
+	tc_rate_ask_policy(limit, request->policy, &request->who, &request->ask, &request->result);
+	if (request->result.waited > 0)
+		tc_rate_wait(&request->tickets.item[0]);
+	if (request->refund_on_abort && request->tickets.n > 0)
+		tc_rate_give_back_on_abort(&request->tickets);
 }
 
 /* The SQL form of a result. */
 static Datum
-result_datum(FunctionCallInfo fcinfo, const TcTakeResult *result)
+result_datum(FunctionCallInfo fcinfo, const Request *request)
 {
-	const char *reason = tc_take_reason_name(result->reason);
-	Datum values[7] = {0};
-	bool nulls[7] = {false};
+	Datum values[TC_RATE_RESULT_COLUMNS];
+	bool nulls[TC_RATE_RESULT_COLUMNS];
 
-	values[0] = BoolGetDatum(result->allowed);
-	nulls[1] = nulls[2] = nulls[4] = result->quota < 0;
-	nulls[3] = nulls[1] || result->retry_after < 0;
-	values[1] = Int64GetDatum(result->quota);
-	values[2] = Int64GetDatum(result->remaining);
-	if (!nulls[3])
-		values[3] = tc_rate_interval(result->retry_after);
-	if (!nulls[4])
-		values[4] = tc_rate_interval(result->reset_after);
-	nulls[5] = reason == NULL;
-	if (reason != NULL)
-		values[5] = CStringGetTextDatum(reason);
-	nulls[6] = true; /* ticket: refunds are to come */
+	tc_rate_result_columns(&request->result, values, nulls);
+	if (request->tickets.n > 0)
+	{
+		values[6] = PointerGetDatum(tc_rate_ticket_encode(&request->tickets, request->who.tenant));
+		nulls[6] = false;
+	}
 	return tc_form_result(fcinfo, values, nulls);
 }
 
@@ -182,123 +143,242 @@ result_datum(FunctionCallInfo fcinfo, const TcTakeResult *result)
 Datum
 tc_allow(PG_FUNCTION_ARGS)
 {
-	TcRateSubject subject;
-	TcRateAsk ask = {.brief = true};
+	TcRateWho who = {.tenant = tc_rate_tenant()};
+	TcRateAsk brief = {.brief = true};
 	TcTakeResult result;
-	int64 company_id = tc_rate_current_subject(&subject);
-	const TcRateLimit *limit = limit_argument(fcinfo, 0, company_id);
+	const TcRateLimit *limit = limit_argument(fcinfo, 0, &who);
 
-	ask.cost = cost_argument(fcinfo, 1);
-	tc_rate_ask(limit, &subject, &ask, &result);
+	brief.cost = cost_argument(fcinfo, 1);
+	tc_rate_ask_policy(limit, NULL, &who, &brief, &result);
 	PG_RETURN_BOOL(result.allowed);
 }
 
-/* take(policy text, cost bigint, max_wait interval) -> take_result */
+/* allow_for(company_id bigint, policy text, cost bigint) -> boolean; NULL: unknown callers */
+Datum
+tc_allow_for(PG_FUNCTION_ARGS)
+{
+	TcContext tenant = {.company_id = tc_arg_optional_id(fcinfo, 0, "company_id")};
+	TcRateWho who = {.tenant = &tenant};
+	TcRateAsk brief = {.brief = true};
+	TcTakeResult result;
+	const TcRateLimit *limit = limit_argument(fcinfo, 1, &who);
+
+	brief.cost = cost_argument(fcinfo, 2);
+	tc_rate_ask_policy(limit, NULL, &who, &brief, &result);
+	PG_RETURN_BOOL(result.allowed);
+}
+
+/* take(policy, cost, max_wait, number, call, function, low_priority, refund_on_abort) */
 Datum
 tc_take(PG_FUNCTION_ARGS)
 {
-	TcRateSubject subject;
-	TcRateAsk ask = {0};
-	TcTakeResult result;
-	int64 company_id = tc_rate_current_subject(&subject);
-	const TcRateLimit *limit;
+	Request request = {.who.tenant = tc_rate_tenant()};
 
-	ask.cost = cost_argument(fcinfo, 1);
-	ask.max_wait = tc_rate_wait_argument(fcinfo, 2);
-	limit = limit_argument(fcinfo, 0, company_id);
-	if (limit->shadow)
-		ask.max_wait = 0;
-	tc_rate_ask(limit, &subject, &ask, &result);
-	if (result.waited > 0)
-		wait_for_turn(limit, &subject, ask.cost, result.waited);
-	PG_RETURN_DATUM(result_datum(fcinfo, &result));
+	request.ask.max_wait = tc_rate_wait_argument(fcinfo, 2);
+	who_arguments(fcinfo, 3, &request);
+	ask(fcinfo, 0, &request);
+	PG_RETURN_DATUM(result_datum(fcinfo, &request));
 }
 
 /* Raises PT429. */
 static void
-raise_limited(const char *policy, int64 cost, const TcTakeResult *result)
+raise_limited(const Request *request)
 {
+	const TcTakeResult *result = &request->result;
+
 	if (result->retry_after == TC_RATE_NEVER)
 		ereport(ERROR,
 				(errcode(ERRCODE_TC_LIMITED),
-				 errmsg("rate limit \"%s\" can never admit this request", policy),
+				 errmsg("rate limit \"%s\" can never admit this request", request->policy),
 				 errdetail("It costs " INT64_FORMAT ", more than the burst of " INT64_FORMAT ".",
-						   cost, result->quota),
+						   request->ask.cost, result->quota),
 				 errhint("Ask for less at a time, or raise the policy's burst.")));
-	ereport(ERROR, (errcode(ERRCODE_TC_LIMITED), errmsg("rate limit \"%s\" exceeded", policy),
-					errdetail("Reason: %s. Remaining: " INT64_FORMAT " of " INT64_FORMAT
-							  ". Retry after: %.6f s.",
-							  tc_take_reason_name(result->reason), result->remaining, result->quota,
-							  (double) result->retry_after / 1e9 + 5e-7),
-					errhint("Try again after that time.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_TC_LIMITED), errmsg("rate limit \"%s\" exceeded", request->policy),
+			 errdetail("Reason: %s. Remaining: " INT64_FORMAT " of " INT64_FORMAT
+					   ". Retry after: %.6f s.",
+					   tc_take_reason_name(result->reason), result->remaining, result->quota,
+					   (double) result->retry_after / 1e9 + 5e-7),
+			 errhint("Try again after that time.")));
 }
 
-/* take_or_fail(policy text, cost bigint) -> take_result, or PT429 */
+/* take_or_fail(policy, cost, number, call, function, low_priority, refund_on_abort), or PT429 */
 Datum
 tc_take_or_fail(PG_FUNCTION_ARGS)
 {
-	TcRateSubject subject;
-	TcRateAsk ask = {0};
-	TcTakeResult result;
-	int64 company_id = tc_rate_current_subject(&subject);
-	const TcRateLimit *limit = limit_argument(fcinfo, 0, company_id);
+	Request request = {.who.tenant = tc_rate_tenant()};
 
-	ask.cost = cost_argument(fcinfo, 1);
-	tc_rate_ask(limit, &subject, &ask, &result);
-	if (!result.allowed)
-		raise_limited(text_to_cstring(PG_GETARG_TEXT_PP(0)), ask.cost, &result);
-	PG_RETURN_DATUM(result_datum(fcinfo, &result));
+	who_arguments(fcinfo, 2, &request);
+	ask(fcinfo, 0, &request);
+	if (!request.result.allowed)
+		raise_limited(&request);
+	PG_RETURN_DATUM(result_datum(fcinfo, &request));
 }
 
-/* take_for(company_id bigint, policy text, cost bigint) -> take_result; NULL: unknown callers */
+/*
+ * take_for(company_id, policy, cost, number, call, function, low_priority, refund_on_abort);
+ * NULL: unknown callers
+ */
 Datum
 tc_take_for(PG_FUNCTION_ARGS)
 {
-	int64 company_id = tc_arg_optional_id(fcinfo, 0, "company_id");
-	TcRateSubject subject;
-	TcRateAsk ask = {0};
-	TcTakeResult result;
-	const TcRateLimit *limit = limit_argument(fcinfo, 1, company_id);
+	TcContext tenant = {.company_id = tc_arg_optional_id(fcinfo, 0, "company_id")};
+	Request request = {.who.tenant = &tenant};
 
-	ask.cost = cost_argument(fcinfo, 2);
-	tc_rate_company_subject(company_id, &subject);
-	tc_rate_ask(limit, &subject, &ask, &result);
-	PG_RETURN_DATUM(result_datum(fcinfo, &result));
+	who_arguments(fcinfo, 3, &request);
+	ask(fcinfo, 1, &request);
+	PG_RETURN_DATUM(result_datum(fcinfo, &request));
 }
 
-/* peek(policy text, cost bigint) -> take_result: what take() would say, spending nothing */
+/* peek(policy, cost, number, call, function, low_priority): what take() would say */
 Datum
 tc_peek(PG_FUNCTION_ARGS)
 {
-	TcRateSubject subject;
-	TcRateAsk ask = {.peek = true};
-	TcTakeResult result;
-	int64 company_id = tc_rate_current_subject(&subject);
-	const TcRateLimit *limit = limit_argument(fcinfo, 0, company_id);
+	Request request = {.who.tenant = tc_rate_tenant(), .ask.peek = true};
 
-	ask.cost = cost_argument(fcinfo, 1);
-	tc_rate_ask(limit, &subject, &ask, &result);
-	PG_RETURN_DATUM(result_datum(fcinfo, &result));
+	who_arguments(fcinfo, 2, &request);
+	ask(fcinfo, 0, &request);
+	PG_RETURN_DATUM(result_datum(fcinfo, &request));
 }
+
+/* Elements of a one-dimensional array without NULLs. */
+static Datum *
+array_argument(FunctionCallInfo fcinfo, int arg, const char *name, int *n)
+{
+	ArrayType *array;
+	Datum *values;
+	bool *nulls;
+
+	if (PG_ARGISNULL(arg))
+		tc_rate_raise_null(name);
+	array = PG_GETARG_ARRAYTYPE_P(arg);
+	if (ARR_ELEMTYPE(array) == TEXTOID)
+		deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, n);
+	else
+		deconstruct_array(array, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &values,
+						  &nulls, n);
+	for (int i = 0; i < *n; i++)
+	{
+		if (nulls[i])
+			tc_rate_raise_null(name);
+	}
+	return values;
+}
+
+/* Adds what take_all() is asked for. */
+static void
+items_arguments(FunctionCallInfo fcinfo, const TcRateWho *who, TcRateItems *items)
+{
+	int n;
+	int n_costs = 0;
+	Datum *policies = array_argument(fcinfo, 0, "policies", &n);
+	Datum *costs = PG_ARGISNULL(1) ? NULL : array_argument(fcinfo, 1, "costs", &n_costs);
+
+	if (n == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"policies\" must not be empty")));
+	if (costs != NULL && n_costs != n)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("arguments \"policies\" and \"costs\" differ in length")));
+	for (int i = 0; i < n; i++)
+	{
+		int64 cost = costs == NULL ? 1 : DatumGetInt64(costs[i]);
+
+		tc_rate_check_cost(cost);
+		tc_rate_all_add(items, TextDatumGetCString(policies[i]), cost, who);
+	}
+}
+
+/* The names of those that refused, as policy or policy.bandwidth. */
+static Datum
+refused_names(const TcRateItems *items)
+{
+	Datum names[TC_RATE_MAX_ITEMS];
+	int n = 0;
+
+	for (int i = 0; i < items->n; i++)
+	{
+		const TcRateItem *item = &items->item[i];
+
+		if (!item->refused)
+			continue;
+		names[n++] = strcmp(item->limit.bandwidth, "default") == 0
+						 ? CStringGetTextDatum(item->policy)
+						 : PointerGetDatum(cstring_to_text(
+							   psprintf("%s.%s", item->policy, item->limit.bandwidth)));
+	}
+	return PointerGetDatum(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* take_all(policies, costs, number, call, function, low_priority, refund_on_abort) */
+Datum
+tc_take_all(PG_FUNCTION_ARGS)
+{
+	Request request = {.who.tenant = tc_rate_tenant()};
+	TcRateItems *items = palloc0(sizeof(TcRateItems));
+	Datum values[TC_RATE_RESULT_COLUMNS + 1];
+	bool nulls[TC_RATE_RESULT_COLUMNS + 1];
+
+	who_arguments(fcinfo, 2, &request);
+	items_arguments(fcinfo, &request.who, items);
+	tc_rate_all_ask(items, &request.ask, &request.result);
+	if (request.refund_on_abort && request.tickets.n > 0)
+		tc_rate_give_back_on_abort(&request.tickets);
+	tc_rate_result_columns(&request.result, values, nulls);
+	if (request.tickets.n > 0)
+	{
+		values[6] = PointerGetDatum(tc_rate_ticket_encode(&request.tickets, request.who.tenant));
+		nulls[6] = false;
+	}
+	values[7] = refused_names(items);
+	nulls[7] = false;
+	return tc_form_result(fcinfo, values, nulls);
+}
+
+/* What this backend has spent last through tc_rate_take(). */
+static struct
+{
+	char policy[TC_RATE_NAME_LEN];
+	int64 company_id;
+	int64 cost;
+	TcRateTickets tickets;
+} last_taken;
 
 /* The same for other modules: see rate.h. */
 void
 tc_rate_take(const char *policy, int64 company_id, int64 cost, TcTakeResult *result)
 {
-	TcRateSubject subject;
-	TcRateAsk ask = {.cost = cost};
+	TcContext tenant = {.company_id = company_id};
+	TcRateWho who = {.tenant = &tenant};
+	TcRateAsk one = {.cost = cost, .tickets = &last_taken.tickets};
 
-	check_cost(cost);
-	tc_rate_company_subject(company_id, &subject);
-	tc_rate_ask(tc_rate_limit(policy, strlen(policy), company_id), &subject, &ask, result);
+	tc_rate_check_cost(cost);
+	strlcpy(last_taken.policy, policy, sizeof(last_taken.policy));
+	last_taken.company_id = company_id;
+	last_taken.cost = cost;
+	last_taken.tickets.n = 0;
+	tc_rate_ask_policy(tc_rate_limit(policy, strlen(policy), &who), policy, &who, &one, result);
 }
 
-/* Gives tokens back to the company's bucket. */
+/* Gives back what was spent last, if it was this. */
 void
 tc_rate_untake(const char *policy, int64 company_id, int64 cost)
 {
-	TcRateSubject subject;
+	if (strcmp(last_taken.policy, policy) != 0 || last_taken.company_id != company_id ||
+		last_taken.cost != cost)
+		return;
+	for (int i = 0; i < last_taken.tickets.n; i++)
+		(void) tc_rate_give_back(&last_taken.tickets.item[i], tc_rate_now());
+	last_taken.tickets.n = 0;
+}
 
-	tc_rate_company_subject(company_id, &subject);
-	tc_rate_give_back(tc_rate_limit(policy, strlen(policy), company_id), &subject, cost);
+/* One token, also of policies that count by call or function: see rate.h. */
+void
+tc_rate_take_call(const char *policy, const TcContext *tenant, const char *call,
+				  const char *function, TcTakeResult *result)
+{
+	TcRateWho who = {.tenant = tenant, .call = call, .function = function};
+	TcRateAsk one = {.cost = 1};
+
+	tc_rate_ask_policy(tc_rate_limit(policy, strlen(policy), &who), policy, &who, &one, result);
 }

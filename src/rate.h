@@ -9,13 +9,15 @@
 
 #include "utils/jsonb.h"
 
+#include "context_core.h"
+
 typedef enum TcTakeReason
 {
 	TC_TAKE_OK,
 	TC_TAKE_LIMITED,			/* too few tokens now */
 	TC_TAKE_WOULD_DENY,			/* the same in shadow mode: allowed */
 	TC_TAKE_COST_EXCEEDS_BURST, /* can never be admitted */
-	TC_TAKE_TABLE_FULL,			/* no room for another bucket: tenantcall.rate_max_buckets */
+	TC_TAKE_TABLE_FULL,			/* no room for another bucket; rate_full says what happens */
 	TC_TAKE_DISABLED			/* the policy is disabled: allowed */
 } TcTakeReason;
 
@@ -38,7 +40,14 @@ extern void tc_rate_init(void);
  */
 extern void tc_rate_take(const char *policy, int64 company_id, int64 cost, TcTakeResult *result);
 
-/* Gives back what was spent for something that then did not happen. */
+/*
+ * Spends one token of each bandwidth, also of policies with buckets of branches, calls and
+ * functions of calls, such as "call_guard".  Raises 22004 if one of these is needed and NULL.
+ */
+extern void tc_rate_take_call(const char *policy, const TcContext *tenant, const char *call,
+							  const char *function, TcTakeResult *result);
+
+/* Gives back what this backend has spent last, if it was this: it was for nothing. */
 extern void tc_rate_untake(const char *policy, int64 company_id, int64 cost);
 
 /* HTTP headers that tell the caller of the limit; whole seconds, rounded up. */

@@ -17,7 +17,12 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
-#include "rate_table.h"
+#include "errors.h"
+#include "rate_args.h"
+#include "rate_bucket.h"
+#include "rate_shared.h"
+#include "rate_wait.h"
+#include "tenantcall.h"
 
 #ifdef CLOCK_BOOTTIME
 #define RATE_CLOCK CLOCK_BOOTTIME /* goes on while the machine sleeps */
@@ -25,19 +30,23 @@
 #define RATE_CLOCK CLOCK_MONOTONIC
 #endif
 
+int64 tc_rate_frozen_clock = 0; /* for tests: this session's time, unless 0 */
+
 /* The time that buckets go by: nanoseconds since the machine started, whatever the wall clock. */
 int64
 tc_rate_now(void)
 {
 	struct timespec now;
 
+	if (unlikely(tc_rate_frozen_clock != 0))
+		return tc_rate_frozen_clock;
 	clock_gettime(RATE_CLOCK, &now);
 	return (int64) now.tv_sec * INT64CONST(1000000000) + now.tv_nsec;
 }
 
 /* Mixes the words of a key; the multiplier is that of MurmurHash2, 64 bit. */
-static inline uint32
-hash_key(const TcRateKey *key)
+uint32
+tc_rate_hash(const TcRateKey *key)
 {
 	const uint64 multiplier = UINT64CONST(0xc6a4a7935bd1e995);
 	uint64 words[sizeof(TcRateKey) / sizeof(uint64)];
@@ -67,15 +76,15 @@ changed_at(const TcRateLimit *limit, int64 now)
 }
 
 /* Does the entry fit the policy's version and the present time? */
-static inline bool
-entry_fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now)
+bool
+tc_rate_fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 {
 	return entry->version >= limit->version && now - entry->base < entry->math.horizon;
 }
 
 /* Brings an entry up to the policy's version and its base up to now.  Exclusive lock. */
-static void
-refresh_entry(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
+void
+tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 {
 	TcRateState state = tc_rate_state(entry);
 
@@ -93,9 +102,93 @@ refresh_entry(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 	pg_atomic_write_u64(&entry->s, (uint64) state.s);
 }
 
+/* Refuses a request that does not say what the policy counts by. */
+static const char *
+required(const char *value, const char *argument)
+{
+	if (value == NULL || value[0] == '\0')
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("argument \"%s\" must not be NULL or empty", argument),
+						errdetail("The rate policy counts by it.")));
+	return value;
+}
+
+/* A keyed hash of up to three parts of a name; not 0. */
+static uint64
+detail_of(const char *first, const char *second, const uint8 *third)
+{
+	uint64 parts[3] = {0};
+	const uint8 *key = tc_rate_table_here.shared->detail_key;
+
+	if (first != NULL)
+		parts[0] = tc_siphash64(key, first, strlen(first));
+	if (second != NULL)
+		parts[1] = tc_siphash64(key, second, strlen(second));
+	if (third != NULL)
+		parts[2] = tc_siphash64(key, third, TC_UUID_LEN);
+	return tc_siphash64(key, parts, sizeof(parts)) | 1;
+}
+
+/* What finer levels count by, besides the company. */
+static void
+finer_subject(const TcRateLimit *limit, const TcRateWho *who, TcRateSubject *subject)
+{
+	const char *function;
+
+	tc_require_ready();
+	switch (limit->level)
+	{
+		case TC_RATE_BRANCH:
+			if (!(subject->level & TC_RATE_BY_UUID))
+				subject->subject[1] = (uint64) who->tenant->branch_id;
+			else if (!tc_uuid_is_nil(who->tenant->branch_uuid))
+				subject->detail = detail_of(NULL, NULL, who->tenant->branch_uuid);
+			break;
+		case TC_RATE_NUMBER:
+			subject->detail = detail_of(required(who->number, "number"), NULL, NULL);
+			break;
+		case TC_RATE_CALL:
+			subject->detail = detail_of(required(who->call, "call"), NULL, NULL);
+			break;
+		default:
+			function = required(who->function, "function");
+			subject->detail = detail_of(required(who->call, "call"), function, NULL);
+			break;
+	}
+}
+
+/* Whose bucket the limit means. */
+void
+tc_rate_subject(const TcRateLimit *limit, const TcRateWho *who, TcRateSubject *subject)
+{
+	const TcContext *tenant = who->tenant;
+
+	subject->level = limit->level;
+	subject->subject[0] = (uint64) tenant->company_id;
+	subject->subject[1] = 0;
+	subject->detail = 0;
+	if (unlikely(limit->level == TC_RATE_GLOBAL))
+	{
+		subject->subject[0] = 0;
+		return;
+	}
+	if (unlikely(tenant->company_id == 0))
+	{
+		if (!tc_uuid_is_nil(tenant->company_uuid))
+		{
+			subject->level |= TC_RATE_BY_UUID;
+			memcpy(subject->subject, tenant->company_uuid, sizeof(subject->subject));
+		}
+		else if (limit->level == TC_RATE_COMPANY)
+			subject->level = TC_RATE_UNKNOWN;
+	}
+	if (unlikely(limit->level != TC_RATE_COMPANY))
+		finer_subject(limit, who, subject);
+}
+
 /* The key of a bucket; what an uncommitted policy governs is apart from everything else. */
-static inline void
-make_key(TcRateKey *key, const TcRateLimit *limit, const TcRateSubject *subject)
+void
+tc_rate_key(TcRateKey *key, const TcRateLimit *limit, const TcRateSubject *subject)
 {
 	key->database = MyDatabaseId;
 	key->policy_id = limit->policy_id;
@@ -103,14 +196,15 @@ make_key(TcRateKey *key, const TcRateLimit *limit, const TcRateSubject *subject)
 	key->private_version = unlikely(limit->uncommitted) ? (uint32) limit->version : 0;
 	key->subject[0] = subject->subject[0];
 	key->subject[1] = subject->subject[1];
-	key->detail = 0;
+	key->detail = subject->detail;
 }
 
 /* Spends by compare-and-swap; false if refused.  Any lock. */
 static inline bool
-spend(TcRateEntry *entry, const TcRateAsk *ask, int64 now, int64 *delay)
+spend(TcRateEntry *entry, const TcRateMath *math, const TcRateAsk *ask, int64 now, int64 *delay)
 {
 	TcRateState state = tc_rate_state(entry);
+	uint64 seen = unlikely(ask->tickets != NULL) ? pg_atomic_read_u64(&entry->tickets) : 0;
 	int64 next;
 
 	for (;;)
@@ -119,28 +213,31 @@ spend(TcRateEntry *entry, const TcRateAsk *ask, int64 now, int64 *delay)
 
 		*delay = ask->max_wait;
 		if (likely(ask->max_wait == 0))
-			ok = tc_rate_admit(&entry->math, state, now, ask->cost, &next);
+			ok = tc_rate_admit(math, state, now, ask->cost, &next);
 		else
-			ok = tc_rate_reserve(&entry->math, state, now, ask->cost, delay, &next);
+			ok = tc_rate_reserve(math, state, now, ask->cost, delay, &next);
 		if (!ok || ask->peek)
 			return ok;
 		if (pg_atomic_compare_exchange_u64(&entry->s, (uint64 *) &state.s, (uint64) next))
-			return true;
+			break;
 	}
+	if (ask->tickets != NULL)
+		tc_rate_issue(entry, next, seen, ask);
+	return true;
 }
 
 /* Counts a refusal. */
-static void
-count_refusal(TcRateEntry *entry)
+void
+tc_rate_count_refusal(TcRateEntry *entry)
 {
 	pg_atomic_fetch_add_u64(entry->shadow ? &entry->would_deny : &entry->denied, 1);
 	pg_atomic_write_u64(&entry->last_denied_at, (uint64) GetCurrentTimestamp());
 }
 
 /* Fills in what the caller learns of the bucket's state. */
-static void
-describe(const TcRateMath *math, TcRateState state, int64 now, const TcRateAsk *ask,
-		 TcTakeResult *result)
+void
+tc_rate_describe(const TcRateMath *math, TcRateState state, int64 now, const TcRateAsk *ask,
+				 TcTakeResult *result)
 {
 	TcRateView view;
 
@@ -151,28 +248,49 @@ describe(const TcRateMath *math, TcRateState state, int64 now, const TcRateAsk *
 	result->retry_after = result->reason == TC_TAKE_OK && !ask->peek ? 0 : view.retry_after;
 }
 
-/* Asks an entry that fits.  Any lock. */
-static inline void
-ask_entry(TcRateEntry *entry, const TcRateAsk *ask, int64 now, TcTakeResult *result)
+/* Notes that it was refused, or would have been. */
+static void
+refuse(TcRateEntry *entry, const TcRateMath *math, const TcRateAsk *ask, TcTakeResult *result)
 {
-	result->allowed = spend(entry, ask, now, &result->waited);
-	result->reason = TC_TAKE_OK;
-	if (likely(result->allowed))
+	result->allowed = entry->shadow;
+	result->reason = entry->shadow			   ? TC_TAKE_WOULD_DENY
+					 : ask->cost > math->burst ? TC_TAKE_COST_EXCEEDS_BURST
+											   : TC_TAKE_LIMITED;
+	if (!ask->peek)
+		tc_rate_count_refusal(entry);
+}
+
+/* Asks an entry that fits.  Any lock; to wait, the exclusive one. */
+static inline void
+ask_entry(TcRateEntry *entry, const TcRateLimit *limit, const TcRateAsk *ask, int64 now,
+		  TcTakeResult *result)
+{
+	const TcRateMath *math = &entry->math;
+	TcRateMath low;
+
+	if (unlikely(ask->low && limit->reserve > 0))
 	{
-		if (!ask->peek)
-			pg_atomic_fetch_add_u64(&entry->allowed, 1);
+		tc_rate_low(math, limit->reserve, &low);
+		math = &low;
 	}
-	else
+	result->allowed = spend(entry, math, ask, now, &result->waited);
+	result->reason = TC_TAKE_OK;
+	if (unlikely(!result->allowed))
+		refuse(entry, math, ask, result);
+	else if (!ask->peek)
 	{
-		result->reason = entry->shadow					 ? TC_TAKE_WOULD_DENY
-						 : ask->cost > entry->math.burst ? TC_TAKE_COST_EXCEEDS_BURST
-														 : TC_TAKE_LIMITED;
-		result->allowed = entry->shadow;
-		if (!ask->peek)
-			count_refusal(entry);
+		pg_atomic_fetch_add_u64(&entry->allowed, 1);
+		if (unlikely(result->waited > 0))
+		{
+			pg_atomic_fetch_add_u64(&entry->waited, 1);
+			tc_rate_wait_begin(entry->born, now + result->waited);
+		}
 	}
 	if (!ask->brief)
-		describe(&entry->math, tc_rate_state(entry), now, ask, result);
+	{
+		tc_rate_describe(math, tc_rate_state(entry), now, ask, result);
+		result->quota = entry->math.burst;
+	}
 }
 
 /* Looks at a bucket that does not exist, which is a full one. */
@@ -180,25 +298,41 @@ static void
 peek_absent(const TcRateLimit *limit, const TcRateAsk *ask, int64 now, TcTakeResult *result)
 {
 	TcRateState state = {now, 0};
-	bool too_large = ask->cost > limit->math.burst;
+	TcRateMath math;
+	bool too_large;
 
+	tc_rate_low(&limit->math, ask->low ? limit->reserve : 0, &math);
+	too_large = ask->cost > math.burst;
 	result->allowed = !too_large || limit->shadow;
 	result->reason = !too_large		 ? TC_TAKE_OK
 					 : limit->shadow ? TC_TAKE_WOULD_DENY
 									 : TC_TAKE_COST_EXCEEDS_BURST;
-	describe(&limit->math, state, now, ask, result);
+	tc_rate_describe(&math, state, now, ask, result);
+	result->quota = limit->math.burst;
 }
 
-/* There is no room for the bucket: refused, whatever the cost. */
-static void
-refuse_without_bucket(const TcRateLimit *limit, TcTakeResult *result)
+/* There is no room for the bucket: what the setting says, whatever the cost. */
+void
+tc_rate_no_room(const TcRateLimit *limit, TcTakeResult *result)
 {
-	result->allowed = limit->shadow;
-	result->reason = limit->shadow ? TC_TAKE_WOULD_DENY : TC_TAKE_TABLE_FULL;
+	bool pass = tc_rate_full == TC_RATE_FULL_ALLOW;
+
+	memset(result, 0, sizeof(*result));
+	result->allowed = limit->shadow || pass;
+	result->reason = limit->shadow && !pass ? TC_TAKE_WOULD_DENY : TC_TAKE_TABLE_FULL;
 	result->quota = limit->math.burst;
-	result->remaining = 0;
-	result->retry_after = INT64CONST(1000000000);
+	result->retry_after = result->allowed ? 0 : INT64CONST(1000000000);
 	result->reset_after = INT64CONST(1000000000);
+}
+
+/* A disabled policy: everything passes and nothing is counted. */
+void
+tc_rate_disabled(TcTakeResult *result)
+{
+	memset(result, 0, sizeof(*result));
+	result->allowed = true;
+	result->reason = TC_TAKE_DISABLED;
+	result->quota = result->remaining = -1;
 }
 
 /* The slow way: under the exclusive lock. */
@@ -211,11 +345,11 @@ ask_exclusively(const TcRateKey *key, uint32 hash, const TcRateLimit *limit, con
 
 	if (entry == NULL)
 	{
-		refuse_without_bucket(limit, result);
+		tc_rate_no_room(limit, result);
 		return;
 	}
-	refresh_entry(entry, limit, now);
-	ask_entry(entry, ask, now, result);
+	tc_rate_refresh(entry, limit, now);
+	ask_entry(entry, limit, ask, now, result);
 	LWLockRelease(tc_rate_lock(hash));
 }
 
@@ -233,22 +367,20 @@ tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject, const TcRate
 	memset(result, 0, sizeof(*result));
 	if (unlikely(!limit->enabled))
 	{
-		result->allowed = true;
-		result->reason = TC_TAKE_DISABLED;
-		result->quota = result->remaining = -1;
+		tc_rate_disabled(result);
 		return;
 	}
-	make_key(&key, limit, subject);
-	hash = hash_key(&key);
+	tc_rate_key(&key, limit, subject);
+	hash = tc_rate_hash(&key);
 	tc_rate_prefetch(hash);
 	lock = tc_rate_lock(hash);
 	now = tc_rate_now();
 
 	LWLockAcquire(lock, LW_SHARED);
 	entry = tc_rate_find(&key, hash);
-	if (likely(entry != NULL && entry_fits(entry, limit, now)))
+	if (likely(entry != NULL && tc_rate_fits(entry, limit, now) && ask->max_wait == 0))
 	{
-		ask_entry(entry, ask, now, result);
+		ask_entry(entry, limit, ask, now, result);
 		LWLockRelease(lock);
 		return;
 	}
@@ -257,27 +389,4 @@ tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject, const TcRate
 		peek_absent(limit, ask, now, result);
 	else
 		ask_exclusively(&key, hash, limit, ask, result);
-}
-
-/* Gives back what was spent in advance, unless the policy has changed meanwhile. */
-void
-tc_rate_give_back(const TcRateLimit *limit, const TcRateSubject *subject, int64 cost)
-{
-	TcRateKey key;
-	uint32 hash;
-	TcRateEntry *entry;
-
-	make_key(&key, limit, subject);
-	hash = hash_key(&key);
-	LWLockAcquire(tc_rate_lock(hash), LW_SHARED);
-	entry = tc_rate_find(&key, hash);
-	if (entry != NULL && entry->version == limit->version)
-	{
-		uint64 s = pg_atomic_read_u64(&entry->s);
-		uint64 back = (uint64) (cost * entry->math.unit);
-
-		while (!pg_atomic_compare_exchange_u64(&entry->s, &s, s > back ? s - back : 0))
-			;
-	}
-	LWLockRelease(tc_rate_lock(hash));
 }

@@ -213,6 +213,53 @@ tc_rate_view(const TcRateMath *math, TcRateState state, int64_t now, int64_t cos
 			time_until(math, state.base, state.s - (math->capacity - cost * math->unit), now);
 }
 
+/* Takes the reserve off capacity and burst; with nothing left, no cost is admitted. */
+void
+tc_rate_low(const TcRateMath *math, int64_t reserve, TcRateMath *low)
+{
+	*low = *math;
+	if (reserve <= 0)
+		return;
+	low->burst = reserve < math->burst ? math->burst - reserve : 0;
+	low->capacity = low->burst * math->unit;
+}
+
+/*
+ * Undoes a call.  `after` is the state that it left behind, less what has been refunded of earlier
+ * calls since then; the result is never better than if the call had not happened.
+ *
+ * A call is worth no more than what its state still lacks: what has been refilled since would have
+ * been refilled without it, too.  A bucket that was full in the meantime gives nothing back.
+ */
+int64_t
+tc_rate_refund(const TcRateMath *math, TcRateState state, int64_t now, TcRateState after,
+			   int64_t cost)
+{
+	tc_u128 gone;
+	int64_t lo;
+	int64_t hi;
+	int64_t amount;
+
+	if (cost < 1 || cost > math->burst || after.base > state.base)
+		return state.s;
+	gone = div_up((tc_u128) ((uint64_t) state.base - (uint64_t) after.base) * (tc_u128) math->num,
+				  (tc_u128) math->den);
+	refilled(math, state.base, now, &lo, &hi);
+	if (after.s <= 0 || gone + (tc_u128) hi >= (tc_u128) after.s)
+		return state.s;
+	amount = after.s - (int64_t) gone - hi;
+	if (amount > cost * math->unit)
+		amount = cost * math->unit;
+	return state.s > amount ? state.s - amount : 0;
+}
+
+/* Nanoseconds in which so many sub-tokens are refilled, rounded down. */
+int64_t
+tc_rate_duration(const TcRateMath *math, int64_t amount)
+{
+	return capped((tc_u128) amount * (tc_u128) math->den / (tc_u128) math->num, TC_RATE_FAR);
+}
+
 /* Is the bucket full? */
 bool
 tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now)
@@ -231,7 +278,7 @@ tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now)
 	return now > state.base && (uint64_t) now - (uint64_t) state.base >= (uint64_t) math->horizon;
 }
 
-/* Moves base by whole multiples of den, which V covers in whole multiples of num. */
+/* Moves base forward, to about now, by whole multiples of den: what the bucket lacks stays. */
 void
 tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now)
 {

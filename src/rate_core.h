@@ -2,10 +2,9 @@
  * rate_core.h
  *		The arithmetic of a token bucket.  Pure C: time is an argument, nothing is allocated.
  *
- * A policy gives `tokens` per `period` nanoseconds to a bucket that holds `burst`.  A bucket is two
- * numbers: `base`, an instant, and `s`, the virtual arrival time in sub-tokens since base.  Writing
- * V(t) for what the policy has refilled between base and t, the bucket is full when s <= V(t) and
- * lacks (s - V(t)) otherwise.  `s` alone changes when tokens are spent, which one CAS can do.
+ * A bucket is two numbers: `base`, an instant, and `s`, the virtual arrival time in sub-tokens
+ * since base.  With V(t) for what the policy has refilled between base and t, it is full when
+ * s <= V(t) and lacks (s - V(t)) otherwise.  Only `s` changes when tokens are spent: one CAS.
  */
 #ifndef TC_RATE_CORE_H
 #define TC_RATE_CORE_H
@@ -21,12 +20,12 @@ typedef enum TcRateError
 {
 	TC_RATE_OK,
 	TC_RATE_BAD_TOKENS, /* tokens < 1 */
-	TC_RATE_BAD_PERIOD, /* period < 1 ns or longer than TC_RATE_MAX_PERIOD */
+	TC_RATE_BAD_PERIOD, /* period < 1 ns or > TC_RATE_MAX_PERIOD */
 	TC_RATE_BAD_BURST,	/* burst < 1 or >= 2^59 */
 	TC_RATE_TOO_FAST	/* more tokens an hour than the arithmetic holds, about 10^18 */
 } TcRateError;
 
-/* A policy, prepared. */
+/* A policy, prepared: `tokens` per `period` for a bucket that holds `burst`. */
 typedef struct TcRateMath
 {
 	int64_t burst;
@@ -38,8 +37,7 @@ typedef struct TcRateMath
 
 typedef struct TcRateState
 {
-	int64_t base;
-	int64_t s;
+	int64_t base, s;
 } TcRateState;
 
 typedef struct TcRateView
@@ -61,15 +59,19 @@ extern TcRateError tc_rate_setup(TcRateMath *math, int64_t tokens, int64_t perio
 /* May `cost` be spent now?  If so, *next is the new s.  False for costs outside 1..burst. */
 extern bool tc_rate_admit(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
 						  int64_t *next);
-/* The same, or after a wait: *delay is the longest that may be, and becomes what it takes. */
+/* The same, or after a wait: *delay is the longest allowed, and becomes what it takes. */
 extern bool tc_rate_reserve(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
 							int64_t *delay, int64_t *next);
 extern void tc_rate_view(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
 						 TcRateView *view);
-
+/* The policy as it holds for low priority, which may not use the last `reserve` tokens. */
+extern void tc_rate_low(const TcRateMath *math, int64_t reserve, TcRateMath *low);
+/* What s becomes when a call is undone that left the state `after` behind; see rate_core.c. */
+extern int64_t tc_rate_refund(const TcRateMath *math, TcRateState state, int64_t now,
+							  TcRateState after, int64_t cost);
+extern int64_t tc_rate_duration(const TcRateMath *math, int64_t amount);
 extern bool tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now);
 extern bool tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now);
-/* Moves base forward, to now or just before it, without changing what the bucket lacks. */
 extern void tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now);
 /* Makes a bucket of policy `from`, which was valid until changed_at, one of policy `to`. */
 extern void tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,

@@ -3,9 +3,10 @@
  *		Rate policies as this backend knows them.
  *
  * Policies are rows: tenantcall.rate_policy_defaults as shipped, tenantcall.rate_policies for
- * everything else.  For one company the most specific row holds: the company's own, the policy's,
- * the shipped one.  Rows are never deleted but marked removed, so that the version of what holds,
- * the highest of the three rows' versions, only rises.
+ * everything else.  A policy has one bandwidth or several, each with rows of its own.  For one
+ * caller the most specific row of a bandwidth holds: the number's, the branch's, the company's,
+ * the policy's, the shipped one.  Rows are never deleted but marked removed, so that the version
+ * of what holds, the highest of these rows' versions, only rises.
  *
  * Look-ups are answered from a local cache.  A row trigger on both tables sends a relcache
  * invalidation of them, which commits and aborts with the change, and reaches standbys; each
@@ -39,49 +40,69 @@
 #include "rate_policy.h"
 #include "tenantcall.h"
 
-#define NAME_SIZE 64	  /* longest name, and a zero byte */
 #define MAX_CACHED 1024	  /* limits kept; beyond, the cache starts over */
 #define DEFAULT_COMPANY 0 /* in CacheKey: the policy's own limit */
 
-/* Columns of tenantcall.rate_policies, and of rate_policy_defaults but for company_id (NULL). */
+/* Columns of tenantcall.rate_policies, and of rate_policy_defaults. */
 enum
 {
 	COLUMN_POLICY = 1,
-	COLUMN_COMPANY,
+	COLUMN_COMPANY, /* NULL: all; so are branch and number, which stand with a company only */
+	COLUMN_BRANCH,
+	COLUMN_NUMBER,
+	COLUMN_BANDWIDTH,
+	COLUMN_LEVEL,
 	COLUMN_POLICY_ID,
 	COLUMN_TOKENS,
 	COLUMN_PERIOD,
 	COLUMN_BURST,
+	COLUMN_RESERVE,
 	COLUMN_SHADOW,
 	COLUMN_ENABLED,
 	COLUMN_CHANGE_MODE,
 	COLUMN_VERSION,
 	COLUMN_CHANGED_AT,
-	COLUMN_REMOVED,
-	N_COLUMNS = COLUMN_REMOVED
+	COLUMN_REMOVED
 };
 
 typedef struct CacheKey
 {
-	char policy[NAME_SIZE];
+	char policy[TC_RATE_NAME_LEN];
 	int64 company_id;
+	int64 branch_id; /* this and number: only where the company has finer rows */
+	char number[TC_RATE_NUMBER_LEN];
 } CacheKey;
 
 typedef struct CacheEntry
 {
 	CacheKey key;
-	bool has_overrides; /* of some company; known in the policy's own entry */
-	bool exists;
-	TcRateLimit limit;
+	bool has_finer; /* rows of some company, or of branches and numbers of this one */
+	int n;			/* bandwidths; 0: no such policy */
+	TcRateLimit *limits;
 } CacheEntry;
 
-/* What a look-up gathers from the rows. */
+/* What a look-up gathers from the rows of one bandwidth. */
 typedef struct Gathered
 {
-	bool found; /* limit holds a row's values */
-	bool any;	/* version, change and changed_at do */
+	int specificity; /* of the row that limit holds the values of; 0: none yet */
 	TcRateLimit limit;
 } Gathered;
+
+typedef struct Gathering
+{
+	const CacheKey *key;
+	bool finer; /* is there any row of a branch or number? */
+	int n;
+	Gathered of[TC_RATE_MAX_BANDWIDTHS];
+} Gathering;
+
+static const char *const level_names[] = {
+	[TC_RATE_UNKNOWN] = "unknown",	 [TC_RATE_COMPANY] = "company", [TC_RATE_GLOBAL] = "global",
+	[TC_RATE_BRANCH] = "branch",	 [TC_RATE_NUMBER] = "number",	[TC_RATE_CALL] = "call",
+	[TC_RATE_FUNCTION] = "function",
+};
+
+StaticAssertDecl(lengthof(level_names) == TC_RATE_FUNCTION + 1, "a level has no name");
 
 static MemoryContext cache_context = NULL;
 static HTAB *cache = NULL;
@@ -162,62 +183,140 @@ column(HeapTuple tuple, TupleDesc desc, int number)
 	return value;
 }
 
-/* Takes a row in: the first that is not removed gives the values, the newest the version. */
-static void
-gather_row(Gathered *gathered, HeapTuple tuple, TupleDesc desc)
+/* The name of a bucket's level. */
+const char *
+tc_rate_level_name(uint32 level)
 {
-	TcRateLimit *limit = &gathered->limit;
-	int64 version = DatumGetInt64(column(tuple, desc, COLUMN_VERSION));
+	return level_names[level & ~TC_RATE_BY_UUID];
+}
 
+/* The level of a name; false for those that no policy may have. */
+bool
+tc_rate_level_parse(const char *name, TcRateLevel *level)
+{
+	for (size_t i = TC_RATE_COMPANY; i < lengthof(level_names); i++)
+	{
+		if (strcmp(level_names[i], name) != 0)
+			continue;
+		*level = (TcRateLevel) i;
+		return true;
+	}
+	return false;
+}
+
+/* How specific a row is: 5 number, 4 branch, 3 company, 2 policy, 1 shipped; 0: not for this key.
+ */
+static int
+specificity_of(Gathering *gathering, HeapTuple tuple, TupleDesc desc, bool shipped)
+{
+	const CacheKey *key = gathering->key;
+	bool any_company;
+	bool any_branch;
+	bool any_number;
+	Datum branch = heap_getattr(tuple, COLUMN_BRANCH, desc, &any_branch);
+	Datum number = heap_getattr(tuple, COLUMN_NUMBER, desc, &any_number);
+
+	(void) heap_getattr(tuple, COLUMN_COMPANY, desc, &any_company);
+	if (any_branch && any_number)
+		return any_company ? (shipped ? 1 : 2) : 3;
+	gathering->finer = true;
+	if (!any_branch && DatumGetInt64(branch) != key->branch_id)
+		return 0;
+	if (!any_number && strcmp(TextDatumGetCString(number), key->number) != 0)
+		return 0;
+	return any_number ? 4 : 5;
+}
+
+/* Where a bandwidth's rows are gathered. */
+static Gathered *
+gathered_of(Gathering *gathering, const char *bandwidth)
+{
+	Gathered *gathered;
+
+	for (int i = 0; i < gathering->n; i++)
+	{
+		if (strcmp(gathering->of[i].limit.bandwidth, bandwidth) == 0)
+			return &gathering->of[i];
+	}
+	if (gathering->n == TC_RATE_MAX_BANDWIDTHS)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("rate policy \"%s\" has more than %d bandwidths",
+							   gathering->key->policy, TC_RATE_MAX_BANDWIDTHS)));
+	gathered = &gathering->of[gathering->n++];
+	strlcpy(gathered->limit.bandwidth, bandwidth, TC_RATE_NAME_LEN);
+	return gathered;
+}
+
+/* Takes over a row's values. */
+static void
+gather_values(TcRateLimit *limit, HeapTuple tuple, TupleDesc desc)
+{
+	char *level = TextDatumGetCString(column(tuple, desc, COLUMN_LEVEL));
+
+	if (!tc_rate_level_parse(level, &limit->level) ||
+		tc_rate_setup(&limit->math, DatumGetInt64(column(tuple, desc, COLUMN_TOKENS)),
+					  DatumGetInt64(column(tuple, desc, COLUMN_PERIOD)),
+					  DatumGetInt64(column(tuple, desc, COLUMN_BURST))) != TC_RATE_OK)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a rate policy is out of range"),
+						errhint("Set it again with tenantcall.set_rate_policy().")));
+	limit->policy_id = DatumGetInt32(column(tuple, desc, COLUMN_POLICY_ID));
+	limit->reserve = DatumGetInt64(column(tuple, desc, COLUMN_RESERVE));
+	limit->enabled = DatumGetBool(column(tuple, desc, COLUMN_ENABLED));
+	limit->shadow = DatumGetBool(column(tuple, desc, COLUMN_SHADOW));
+}
+
+/* Takes a row in: the most specific not removed gives the values, the newest the version. */
+static void
+gather_row(Gathering *gathering, HeapTuple tuple, TupleDesc desc, bool shipped)
+{
+	int specificity = specificity_of(gathering, tuple, desc, shipped);
+	Gathered *gathered;
+	TcRateLimit *limit;
+	int64 version;
+
+	if (specificity == 0)
+		return;
+	gathered = gathered_of(gathering, TextDatumGetCString(column(tuple, desc, COLUMN_BANDWIDTH)));
+	limit = &gathered->limit;
+	version = DatumGetInt64(column(tuple, desc, COLUMN_VERSION));
 	if (TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)))
 		limit->uncommitted = true;
-	if (!gathered->any || version > limit->version)
+	if (version > limit->version)
 	{
 		char *change = TextDatumGetCString(column(tuple, desc, COLUMN_CHANGE_MODE));
 
 		limit->version = version;
 		limit->changed_at = DatumGetTimestampTz(column(tuple, desc, COLUMN_CHANGED_AT));
 		limit->change = strcmp(change, "reset") == 0 ? TC_RATE_RESET : TC_RATE_PROPORTIONAL;
-		pfree(change);
 	}
-	gathered->any = true;
-	if (gathered->found || DatumGetBool(column(tuple, desc, COLUMN_REMOVED)))
+	if (DatumGetBool(column(tuple, desc, COLUMN_REMOVED)) || specificity <= gathered->specificity)
 		return;
-	if (tc_rate_setup(&limit->math, DatumGetInt64(column(tuple, desc, COLUMN_TOKENS)),
-					  DatumGetInt64(column(tuple, desc, COLUMN_PERIOD)),
-					  DatumGetInt64(column(tuple, desc, COLUMN_BURST))) != TC_RATE_OK)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("a rate policy is out of range"),
-						errhint("Set it again with tenantcall.set_rate_policy().")));
-	limit->policy_id = DatumGetInt32(column(tuple, desc, COLUMN_POLICY_ID));
-	limit->enabled = DatumGetBool(column(tuple, desc, COLUMN_ENABLED));
-	limit->shadow = DatumGetBool(column(tuple, desc, COLUMN_SHADOW));
-	gathered->found = true;
+	gather_values(limit, tuple, desc);
+	gathered->specificity = specificity;
 }
 
 /* Takes in the rows of one table with this policy and company (0: none). */
 static void
-gather(Gathered *gathered, Oid relid, Oid indexid, const CacheKey *key)
+gather(Gathering *gathering, Oid relid, Oid indexid, int64 company_id)
 {
 	Relation rel = table_open(relid, AccessShareLock);
-	Datum policy = CStringGetTextDatum(key->policy);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple tuple;
 
 	ScanKeyEntryInitialize(&keys[0], 0, COLUMN_POLICY, BTEqualStrategyNumber, InvalidOid,
-						   C_COLLATION_OID, F_TEXTEQ, policy);
-	if (key->company_id == DEFAULT_COMPANY)
+						   C_COLLATION_OID, F_TEXTEQ, CStringGetTextDatum(gathering->key->policy));
+	if (company_id == DEFAULT_COMPANY)
 		ScanKeyEntryInitialize(&keys[1], SK_ISNULL | SK_SEARCHNULL, COLUMN_COMPANY, InvalidStrategy,
 							   InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
 	else
 		ScanKeyInit(&keys[1], COLUMN_COMPANY, BTEqualStrategyNumber, F_INT8EQ,
-					Int64GetDatum(key->company_id));
+					Int64GetDatum(company_id));
 	scan = systable_beginscan(rel, indexid, true, NULL, 2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		gather_row(gathered, tuple, RelationGetDescr(rel));
+		gather_row(gathering, tuple, RelationGetDescr(rel), relid == defaults_oid);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	pfree(DatumGetPointer(policy));
 }
 
 /* Is there any company with a row of its own for this policy? */
@@ -242,47 +341,77 @@ any_override(const char *policy_name)
 	return found;
 }
 
-/* Reads what holds for a policy and company. */
+/* Reads what holds for a key. */
 static void
-read_rows(const CacheKey *key, CacheEntry *filled)
+read_rows(Gathering *gathering, const CacheKey *key)
 {
-	Gathered gathered = {0};
-	CacheKey default_key = *key;
-
-	default_key.company_id = DEFAULT_COMPANY;
-	filled->key = *key;
+	memset(gathering, 0, sizeof(*gathering));
+	gathering->key = key;
 	if (key->company_id != DEFAULT_COMPANY)
-		gather(&gathered, policies_oid, policies_index_oid, key);
-	gather(&gathered, policies_oid, policies_index_oid, &default_key);
-	gather(&gathered, defaults_oid, defaults_index_oid, &default_key);
-	filled->has_overrides = key->company_id == DEFAULT_COMPANY && any_override(key->policy);
-	filled->exists = gathered.found;
-	filled->limit = gathered.limit;
+		gather(gathering, policies_oid, policies_index_oid, key->company_id);
+	gather(gathering, policies_oid, policies_index_oid, DEFAULT_COMPANY);
+	gather(gathering, defaults_oid, defaults_index_oid, DEFAULT_COMPANY);
+	if (key->company_id == DEFAULT_COMPANY)
+		gathering->finer = any_override(key->policy);
+}
+
+/* Enters what was gathered into the cache. */
+static CacheEntry *
+enter(const CacheKey *key, const Gathering *gathering)
+{
+	TcRateLimit *limits =
+		MemoryContextAlloc(cache_context, sizeof(TcRateLimit) * TC_RATE_MAX_BANDWIDTHS);
+	CacheEntry *entry;
+	int n = 0;
+
+	for (int i = 0; i < gathering->n; i++)
+	{
+		if (gathering->of[i].specificity > 0)
+			limits[n++] = gathering->of[i].limit;
+	}
+	for (int i = 0; i < n; i++)
+		limits[i].more = n - 1 - i;
+	entry = hash_search(cache, key, HASH_ENTER, NULL);
+	entry->has_finer = gathering->finer;
+	entry->n = n;
+	entry->limits = limits;
+	return entry;
+}
+
+/* Reads a key's rows until no change gets in between, and enters them. */
+static CacheEntry *
+fill(const CacheKey *key)
+{
+	MemoryContext loop = AllocSetContextCreate(CurrentMemoryContext, "tenantcall rate policy rows",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(loop);
+	Gathering gathering;
+	CacheEntry *entry;
+	uint64 seen;
+
+	do
+	{
+		if (!cache_valid || cache == NULL || hash_get_num_entries(cache) >= MAX_CACHED)
+			reset_cache();
+		seen = invalidations;
+		read_rows(&gathering, key);
+	} while (seen != invalidations);
+	entry = enter(key, &gathering);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(loop);
+	return entry;
 }
 
 /* Finds a cache entry, or fills it from the rows. */
 static CacheEntry *
 cached(const CacheKey *key)
 {
-	CacheEntry filled;
 	CacheEntry *entry;
-	uint64 seen;
 
 	if (!cache_valid || cache == NULL)
 		reset_cache();
 	entry = hash_search(cache, key, HASH_FIND, NULL);
-	if (entry != NULL)
-		return entry;
-	do
-	{
-		if (!cache_valid || cache == NULL || hash_get_num_entries(cache) >= MAX_CACHED)
-			reset_cache();
-		seen = invalidations;
-		read_rows(key, &filled);
-	} while (seen != invalidations);
-	entry = hash_search(cache, key, HASH_ENTER, NULL);
-	*entry = filled;
-	return entry;
+	return entry != NULL ? entry : fill(key);
 }
 
 /* Refuses a policy that does not exist. */
@@ -293,36 +422,54 @@ raise_unknown(const char *policy)
 					errhint("Define it with tenantcall.set_rate_policy(policy, tokens, per).")));
 }
 
-/* The policy as it holds for the company (0: none).  Valid until the next call. */
+/* The entry that holds for a caller: the policy's, the company's, or one that is finer yet. */
+static CacheEntry *
+entry_for(CacheKey *key, const TcRateWho *who)
+{
+	CacheEntry *entry = cached(key);
+
+	if (!entry->has_finer || who->tenant->company_id == DEFAULT_COMPANY)
+		return entry;
+	key->company_id = who->tenant->company_id;
+	entry = cached(key);
+	if (!entry->has_finer)
+		return entry;
+	key->branch_id = who->tenant->branch_id;
+	if (who->number != NULL)
+		strlcpy(key->number, who->number, sizeof(key->number));
+	return key->branch_id != 0 || key->number[0] != '\0' ? cached(key) : entry;
+}
+
+/* The policy as it holds for the tenant.  Valid until the next call. */
 const TcRateLimit *
-tc_rate_limit(const char *policy, int length, int64 company_id)
+tc_rate_limit(const char *policy, int length, const TcRateWho *who)
 {
 	CacheKey key = {0};
 	CacheEntry *entry;
 
 	AcceptInvalidationMessages();
 	if (likely(cache_valid && last_hit != NULL && last_length == length &&
-			   (last_for_all || last_hit->key.company_id == company_id) &&
+			   (last_for_all || last_hit->key.company_id == who->tenant->company_id) &&
 			   memcmp(last_hit->key.policy, policy, length) == 0))
-		return &last_hit->limit;
+		return last_hit->limits;
 
-	if (length < 1 || length >= NAME_SIZE)
+	if (length < 1 || length >= TC_RATE_NAME_LEN)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("a rate policy's name has 1 to %d bytes", NAME_SIZE - 1)));
+						errmsg("a rate policy's name has 1 to %d bytes", TC_RATE_NAME_LEN - 1)));
 	tc_require_ready();
 	memcpy(key.policy, policy, length);
-	entry = cached(&key);
-	if (entry->has_overrides && company_id != DEFAULT_COMPANY)
-	{
-		key.company_id = company_id;
-		entry = cached(&key);
-	}
-	if (!entry->exists)
+	entry = entry_for(&key, who);
+	if (entry->n == 0)
 		raise_unknown(key.policy);
-	last_hit = entry;
-	last_length = length;
-	last_for_all = key.company_id == DEFAULT_COMPANY && !entry->has_overrides;
-	return &entry->limit;
+	last_hit = NULL;
+	if (key.branch_id == 0 && key.number[0] == '\0' &&
+		(key.company_id == DEFAULT_COMPANY || !entry->has_finer))
+	{
+		last_hit = entry;
+		last_length = length;
+		last_for_all = key.company_id == DEFAULT_COMPANY && !entry->has_finer;
+	}
+	return entry->limits;
 }
 
 PG_FUNCTION_INFO_V1(tc_rate_policy_changed);

@@ -1,6 +1,6 @@
 /*
  * rate_policy.h
- *		Policies as a backend knows them, and what is asked of a bucket; within the rate module.
+ *		Policies as a backend knows them; within the rate module.
  */
 #ifndef TC_RATE_POLICY_H
 #define TC_RATE_POLICY_H
@@ -9,57 +9,57 @@
 
 #include "datatype/timestamp.h"
 
+#include "context_core.h"
 #include "rate.h"
 #include "rate_core.h"
 
-/* A policy as it holds for one company. */
+#define TC_RATE_NAME_LEN 64		 /* longest name of a policy or bandwidth, and a zero byte */
+#define TC_RATE_NUMBER_LEN 24	 /* the same of a number */
+#define TC_RATE_MAX_BANDWIDTHS 8 /* of one policy */
+#define TC_RATE_BY_UUID 0x100	 /* in a bucket's level: the company is known by its UUID only */
+
+/* Whose bucket. */
+typedef enum TcRateLevel
+{
+	TC_RATE_UNKNOWN, /* all callers whose company is not known; instead of TC_RATE_COMPANY */
+	TC_RATE_COMPANY,
+	TC_RATE_GLOBAL,	 /* of all companies together */
+	TC_RATE_BRANCH,	 /* those without a branch share one */
+	TC_RATE_NUMBER,	 /* a phone number, of a company */
+	TC_RATE_CALL,	 /* a call of a company */
+	TC_RATE_FUNCTION /* a function within a call */
+} TcRateLevel;
+
+/* One bandwidth of a policy, as it holds for one company. */
 typedef struct TcRateLimit
 {
-	int32 policy_id;
+	int32 policy_id; /* another one for each bandwidth */
+	int32 more;		 /* so many further bandwidths of the policy follow in memory */
+	TcRateLevel level;
 	bool enabled;
 	bool shadow;
 	bool uncommitted; /* changed by the current transaction */
 	TcRateChange change;
 	int64 version;			/* rises with each change */
 	TimestampTz changed_at; /* of this version */
+	int64 reserve;			/* tokens that low priority may not use */
 	TcRateMath math;
+	char bandwidth[TC_RATE_NAME_LEN];
 } TcRateLimit;
 
-/* Whose bucket.  More levels (branch, number, all companies) fit in. */
-typedef enum TcRateLevel
+/* Who asks; what is not known is NULL. */
+typedef struct TcRateWho
 {
-	TC_RATE_UNKNOWN,	 /* all callers whose company is not known */
-	TC_RATE_COMPANY,	 /* subject[0] is the company_id */
-	TC_RATE_COMPANY_UUID /* subject is its UUID: entered by UUID without a directory */
-} TcRateLevel;
+	const TcContext *tenant;
+	const char *number;
+	const char *call;
+	const char *function;
+} TcRateWho;
 
-typedef struct TcRateSubject
-{
-	uint32 level;
-	uint64 subject[2];
-} TcRateSubject;
+/* The policy as it holds for the tenant, valid until the next call; raises PT404. */
+extern const TcRateLimit *tc_rate_limit(const char *policy, int length, const TcRateWho *who);
 
-/* What is asked of a bucket. */
-typedef struct TcRateAsk
-{
-	int64 cost;
-	int64 max_wait; /* ns */
-	bool peek;		/* look only */
-	bool brief;		/* only allowed and reason matter */
-} TcRateAsk;
-
-/* rate_policy.c: the policy as it holds for the company (0: none); raises PT404. */
-extern const TcRateLimit *tc_rate_limit(const char *policy, int length, int64 company_id);
-
-/* rate_bucket.c */
-extern int64 tc_rate_now(void);
-extern void tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject,
-						const TcRateAsk *ask, TcTakeResult *result);
-/* Gives back what was spent in advance, unless the policy has changed meanwhile. */
-extern void tc_rate_give_back(const TcRateLimit *limit, const TcRateSubject *subject, int64 cost);
-
-/* rate.c: the subject of the tenant context (raises PT403 without one), or of a company. */
-extern int64 tc_rate_current_subject(TcRateSubject *subject);
-extern void tc_rate_company_subject(int64 company_id, TcRateSubject *subject);
+extern const char *tc_rate_level_name(uint32 level);
+extern bool tc_rate_level_parse(const char *name, TcRateLevel *level);
 
 #endif /* TC_RATE_POLICY_H */

@@ -50,6 +50,48 @@ tc_rate_raise_null(const char *argument)
 					errmsg("argument \"%s\" must not be NULL", argument)));
 }
 
+/* A required boolean. */
+bool
+tc_rate_flag_argument(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		tc_rate_raise_null(name);
+	return PG_GETARG_BOOL(arg);
+}
+
+/* Refuses a cost that nothing could mean. */
+void
+tc_rate_check_cost(int64 cost)
+{
+	if (unlikely(cost < 1))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"cost\" must be at least 1"),
+						errdetail("It is " INT64_FORMAT ".", cost)));
+}
+
+/* The columns of a take_result, but for the ticket. */
+void
+tc_rate_result_columns(const TcTakeResult *result, Datum *values, bool *nulls)
+{
+	const char *reason = tc_take_reason_name(result->reason);
+
+	memset(values, 0, sizeof(Datum) * TC_RATE_RESULT_COLUMNS);
+	memset(nulls, 0, sizeof(bool) * TC_RATE_RESULT_COLUMNS);
+	values[0] = BoolGetDatum(result->allowed);
+	nulls[1] = nulls[2] = nulls[4] = result->quota < 0;
+	nulls[3] = nulls[1] || result->retry_after < 0;
+	values[1] = Int64GetDatum(result->quota);
+	values[2] = Int64GetDatum(result->remaining);
+	if (!nulls[3])
+		values[3] = tc_rate_interval(result->retry_after);
+	if (!nulls[4])
+		values[4] = tc_rate_interval(result->reset_after);
+	nulls[5] = reason == NULL;
+	if (reason != NULL)
+		values[5] = CStringGetTextDatum(reason);
+	nulls[6] = true;
+}
+
 /* Microseconds of an interval; raises if it has months, which have no length, or is infinite. */
 static int64
 interval_us(const Interval *interval, const char *argument)

@@ -8,11 +8,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -24,38 +27,49 @@
 #include "rate_stat.h"
 #include "tenantcall.h"
 
-#define N_BUCKET_COLUMNS 12
-#define N_TABLE_COLUMNS 7
+#define N_BUCKET_COLUMNS 16
+#define N_TABLE_COLUMNS 10
 
 PG_FUNCTION_INFO_V1(tc_rate_buckets);
 PG_FUNCTION_INFO_V1(tc_rate_table);
+PG_FUNCTION_INFO_V1(tc_reset_rate_stats);
+
+/* May the current user call the function of schema tenantcall, which has no overloads? */
+bool
+tc_rate_may(const char *function)
+{
+	List *name = list_make2(makeString("tenantcall"), makeString(pstrdup(function)));
+	Oid oid = superuser() ? InvalidOid : LookupFuncName(name, -1, NULL, true);
+
+	return superuser() || (OidIsValid(oid) && tc_may_execute(oid, GetUserId()));
+}
 
 /* May the current user see all companies? */
 static bool
 sees_all(void)
 {
-	static const Oid argtypes[] = {TEXTOID, INT8OID, INTERVALOID, INT8OID,
-								   INT8OID, BOOLOID, BOOLOID,	  TEXTOID};
-
-	return superuser() || has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
-		   tc_may_call("set_rate_policy", lengthof(argtypes), argtypes);
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) || tc_rate_may("set_rate_policy");
 }
 
 /* Fills the columns that say whose bucket it is. */
 static void
 put_subject(const TcRateKey *key, Datum *values, bool *nulls)
 {
-	nulls[2] = key->level != TC_RATE_COMPANY;
-	nulls[3] = key->level != TC_RATE_COMPANY_UUID;
-	values[1] = CStringGetTextDatum(key->level == TC_RATE_UNKNOWN ? "unknown" : "company");
+	bool by_uuid = (key->level & TC_RATE_BY_UUID) != 0;
+
+	values[1] = CStringGetTextDatum(tc_rate_level_name(key->level));
 	values[2] = Int64GetDatum((int64) key->subject[0]);
-	if (!nulls[3])
+	nulls[2] = by_uuid || key->subject[0] == 0;
+	nulls[3] = !by_uuid;
+	if (by_uuid)
 	{
 		pg_uuid_t *uuid = palloc(sizeof(pg_uuid_t));
 
 		memcpy(uuid->data, key->subject, sizeof(uuid->data));
 		values[3] = UUIDPGetDatum(uuid);
 	}
+	values[12] = Int64GetDatum((int64) key->subject[1]);
+	nulls[12] = by_uuid || key->subject[1] == 0;
 }
 
 /* Puts one bucket out. */
@@ -78,15 +92,22 @@ put_bucket(ReturnSetInfo *info, const TcRateBucket *bucket, int64 now)
 	values[10] = tc_rate_interval(view.reset_after);
 	nulls[11] = bucket->last_denied_at == 0;
 	values[11] = TimestampTzGetDatum(bucket->last_denied_at);
+	values[13] = Int64GetDatum(bucket->waited);
+	values[14] = Int64GetDatum(bucket->refunded);
+	values[15] = Int64GetDatum(bucket->forgiven);
 	tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
 }
 
-/* Is it the subject's bucket? */
+/* Is it a bucket of the tenant's company? */
 static bool
-belongs_to(const TcRateBucket *bucket, const TcRateSubject *subject)
+belongs_to(const TcRateKey *key, const TcContext *tenant)
 {
-	return bucket->key.level == subject->level && bucket->key.subject[0] == subject->subject[0] &&
-		   bucket->key.subject[1] == subject->subject[1];
+	if (key->level == TC_RATE_GLOBAL || key->level == TC_RATE_UNKNOWN)
+		return false;
+	if (key->level & TC_RATE_BY_UUID)
+		return tenant->company_id == 0 &&
+			   memcmp(key->subject, tenant->company_uuid, TC_UUID_LEN) == 0;
+	return tenant->company_id != 0 && key->subject[0] == (uint64) tenant->company_id;
 }
 
 /* rate_buckets() -> SETOF record */
@@ -94,7 +115,7 @@ Datum
 tc_rate_buckets(PG_FUNCTION_ARGS)
 {
 	TcRateBucket *buckets;
-	TcRateSubject own = {0};
+	const TcContext *own = NULL;
 	bool all = sees_all();
 	uint64 position = 0;
 	MemoryContext loop;
@@ -103,7 +124,7 @@ tc_rate_buckets(PG_FUNCTION_ARGS)
 
 	tc_require_ready();
 	if (!all)
-		(void) tc_rate_current_subject(&own);
+		own = tc_rate_tenant();
 	InitMaterializedSRF(fcinfo, 0);
 	buckets = palloc(sizeof(TcRateBucket) * TC_RATE_READ_AT_ONCE);
 	loop = AllocSetContextCreate(CurrentMemoryContext, "rate_buckets", ALLOCSET_DEFAULT_SIZES);
@@ -114,7 +135,7 @@ tc_rate_buckets(PG_FUNCTION_ARGS)
 
 		for (int i = 0; i < n; i++)
 		{
-			if (buckets[i].key.private_version == 0 && (all || belongs_to(&buckets[i], &own)))
+			if (buckets[i].key.private_version == 0 && (all || belongs_to(&buckets[i].key, own)))
 				put_bucket((ReturnSetInfo *) fcinfo->resultinfo, &buckets[i], now);
 		}
 		MemoryContextReset(loop);
@@ -141,5 +162,17 @@ tc_rate_table(PG_FUNCTION_ARGS)
 	values[4] = Int64GetDatum(stat.evicted_denied);
 	values[5] = Int64GetDatum(stat.evicted_would_deny);
 	values[6] = Int64GetDatum(stat.refused);
+	values[7] = Int64GetDatum(stat.passed);
+	values[8] = Int64GetDatum(stat.forced);
+	values[9] = Int64GetDatum(stat.forgiven);
 	return tc_form_result(fcinfo, values, nulls);
+}
+
+/* reset_rate_stats() -> void: counts of this database's buckets start over */
+Datum
+tc_reset_rate_stats(PG_FUNCTION_ARGS)
+{
+	tc_require_ready();
+	tc_rate_reset_counts(MyDatabaseId);
+	PG_RETURN_VOID();
 }

@@ -15,6 +15,7 @@
 typedef struct TcRateBucket
 {
 	TcRateKey key;
+	int64 version;
 	bool shadow;
 	TcRateMath math;
 	TcRateState state;
@@ -22,6 +23,9 @@ typedef struct TcRateBucket
 	int64 denied;
 	int64 would_deny;
 	TimestampTz last_denied_at; /* 0: never */
+	int64 waited;
+	int64 refunded; /* tokens, like the next */
+	int64 forgiven;
 } TcRateBucket;
 
 #define TC_RATE_READ_AT_ONCE 1024
@@ -35,10 +39,15 @@ typedef struct TcRateTableStat
 	int64 evicted_allowed; /* counters of the evicted buckets, kept here */
 	int64 evicted_denied;
 	int64 evicted_would_deny;
-	int64 refused; /* for want of room */
+	int64 refused;	/* for want of room */
+	int64 passed;	/* the same, but let pass */
+	int64 forced;	/* buckets that were not full and made way */
+	int64 forgiven; /* tokens that these lacked */
 } TcRateTableStat;
 
+/* InvalidOid: of all databases. */
 extern int tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_AT_ONCE]);
+extern void tc_rate_reset_counts(Oid database);
 extern void tc_rate_table_stat(TcRateTableStat *stat);
 
 #endif /* TC_RATE_STAT_H */

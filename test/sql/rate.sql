@@ -26,7 +26,7 @@ SELECT count(*) FILTER (WHERE tenantcall.allow('rate_burst', 10)) FROM generate_
 COMMIT;
 
 -- the bucket that unknown callers share, and those of companies by number
-SELECT allowed, quota, remaining, retry_after, reason, ticket FROM tenantcall.take_for(NULL, 'rate_burst', 99);
+SELECT allowed, quota, remaining, retry_after, reason, ticket IS NOT NULL AS ticket FROM tenantcall.take_for(NULL, 'rate_burst', 99);
 SELECT allowed, quota, remaining, reason FROM tenantcall.take_for(NULL, 'rate_burst', 2);
 SELECT allowed, quota, remaining, reason FROM tenantcall.take_for(:a, 'rate_burst');
 SELECT retry_after BETWEEN '7 hours' AND '7 hours 12 minutes' AS retry,

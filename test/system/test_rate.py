@@ -52,6 +52,32 @@ def test_exactly_the_burst_is_admitted(db, seed):
     assert db.sql("SELECT allowed > 0, remaining FROM tenantcall.stat_rate_limits") == "t|0"
 
 
+@pytest.mark.limit(120)
+def test_64_sessions(make_cluster):
+    """64 sessions, 200 new buckets one after another, mixed costs: exactly the burst, each time."""
+    rounds, burst = 200, 150
+    server = make_cluster(max_connections=80)
+    server.create_database("app")
+    server.sql(HARD % burst, dbname="app")
+    connections = [server.connect(dbname="app", autocommit=True) for _ in range(64)]
+    gate = threading.Barrier(64)
+
+    def work(number, barrier):
+        dice = random.Random(number)
+        barrier.wait()
+        admitted = []
+        for turn in range(rounds):
+            costs = [dice.choice((1, 2, 3, 7)) for _ in range(3)] + [1] * 4
+            gate.wait()
+            admitted.append(connections[number].execute(
+                "SELECT coalesce(sum(c) FILTER (WHERE tenantcall.allow_for(%s, 'hard', c)), 0)"
+                " FROM unnest(%s::bigint[]) c", (turn + 1, costs), prepare=True).fetchone()[0])
+        return admitted
+
+    totals = [sum(session) for session in zip(*in_threads(64, work))]
+    assert totals == [burst] * rounds
+
+
 def test_nothing_is_admitted_beyond_rate_and_burst(db):
     """At saturation: at most burst + rate * time."""
     db.sql("SELECT tenantcall.set_rate_policy('fast', 2000, '1 s', 50)")
@@ -68,6 +94,31 @@ def test_nothing_is_admitted_beyond_rate_and_burst(db):
     admitted = sum(in_threads(8, work))
     seconds = float(connections[0].execute(clock).fetchone()[0] - began)
     assert 50 < admitted <= 50 + 2000 * seconds
+
+
+@pytest.mark.limit(60)
+def test_saturated(db):
+    """At saturation for 5 s: no less than rate and burst give, but for idle moments."""
+    rate, burst = 2000, 50
+    db.sql(f"SELECT tenantcall.set_rate_policy('fast', {rate}, '1 s', {burst})")
+    connections = [db.connect(autocommit=True) for _ in range(8)]
+    now = "SELECT extract(epoch FROM clock_timestamp())::float8"
+    began = connections[0].execute(now).fetchone()[0]
+    idle_from = []
+
+    def work(number, barrier):
+        barrier.wait()
+        admitted = 0
+        while connections[number].execute(now).fetchone()[0] < began + 5:
+            admitted += connections[number].execute(
+                "SELECT count(*) FILTER (WHERE tenantcall.allow_for(1, 'fast')) FROM generate_series(1, 20000)"
+            ).fetchone()[0]
+        idle_from.append(connections[number].execute(now).fetchone()[0])
+        return admitted
+
+    admitted = sum(in_threads(8, work))
+    ended = connections[0].execute(now).fetchone()[0]
+    assert rate * (min(idle_from) - began - 0.1) - 1 <= admitted <= burst + rate * (ended - began)
 
 
 def endless(connection, done, admitted):
@@ -103,7 +154,7 @@ def test_a_stopped_backend_holds_nobody_up(db):
 
 
 def test_a_killed_backend(make_cluster):
-    """SIGKILL makes the server start over with full buckets, and the limit holds again."""
+    """SIGKILL makes the server start over with what was saved last, and the limit holds again."""
     server = make_cluster()
     server.create_database("app")
     server.sql(HARD % 1000, dbname="app")
@@ -128,7 +179,7 @@ def test_a_killed_backend(make_cluster):
         except psycopg.OperationalError:
             return None
 
-    assert server.wait_until(admitted, "the server to recover")[0] == 1000
+    assert server.wait_until(admitted, "the server to recover")[0] <= 1000
 
 
 def test_repeatable_read_sees_a_change(db):
@@ -179,8 +230,7 @@ def test_no_room(make_cluster):
         assert take("brief", 1, 500) == [("ok", 500)]
         assert take("hard", 1, 60) == [("ok", 60)]
         reasons = dict(take("hard", 61, 200))
-        assert reasons["ok"] + reasons["table_full"] == 140
-        assert 20 <= reasons["ok"] <= 40
+        assert reasons == {"ok": 40, "table_full": 100}
         assert take("hard", 1, 60) == [("ok", 60)]
         stat = connection.execute("SELECT max_buckets, used, evicted >= 400, refused"
                                   " FROM tenantcall.rate_table()").fetchone()

@@ -37,7 +37,7 @@ KINDS = ["app", "gateway", "admin"]
 def shorten(declaration):
     """A declaration of the catalog as README.md writes it."""
     text = declaration.replace("timestamp with time zone", "timestamptz").replace("tenantcall.", "")
-    text = re.sub(r"::[a-z]+( [a-z]+)*", "", text)
+    text = re.sub(r"::[a-z]+( [a-z]+)*(\[\])?", "", text)
     return text.replace("'00:00:00'", "'0'")
 
 

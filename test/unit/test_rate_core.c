@@ -476,6 +476,183 @@ test_changed_at(void)
 	CHECK_INT(view.remaining, 10);
 }
 
+#define CALLS 24
+
+/* A call in a history with refunds: its ticket, and what became of it. */
+typedef struct Call
+{
+	int64_t at;
+	int64_t cost;
+	TcRateState after;
+	int64_t refunded_before; /* sub-tokens refunded in all when it was made */
+	int refunded;
+	int64_t amount;
+} Call;
+
+/* The oracle's x after those calls that were not refunded, in order. */
+static i128
+replay(const Pair *pair, const Call *calls, int n)
+{
+	i128 x = 0;
+	int i;
+
+	for (i = 0; i < n; i++)
+	{
+		i128 t = oracle_time(pair, calls[i].at);
+
+		if (calls[i].refunded)
+			continue;
+		x = (x > t ? x : t) + (i128) calls[i].cost * pair->period;
+	}
+	return x;
+}
+
+/* Refunds a call as rate_ticket.c does: less what has been refunded of earlier calls since. */
+static void
+refund(Pair *pair, Call *calls, int which, int64_t now, int64_t *refunded)
+{
+	TcRateState after = calls[which].after;
+	int64_t earlier = *refunded - calls[which].refunded_before;
+	int64_t next;
+	int i;
+
+	for (i = which + 1; i < CALLS; i++)
+	{
+		if (calls[i].refunded)
+			earlier -= calls[i].amount;
+	}
+	after.s -= earlier > 0 ? earlier : 0;
+	next = tc_rate_refund(&pair->math, pair->state, now, after, calls[which].cost);
+	CHECK(next >= 0 && next <= pair->state.s);
+	calls[which].refunded = 1;
+	calls[which].amount = pair->state.s - next;
+	*refunded += calls[which].amount;
+	pair->state.s = next;
+}
+
+/* After refunds the bucket is never better than if the calls had not happened at all. */
+static long
+refund_history(void)
+{
+	Pair pair;
+	Call calls[CALLS];
+	int64_t tokens, period, burst;
+	int64_t now = pick(0, INT64_C(1) << 58);
+	int64_t refunded = 0;
+	int n = 0;
+	long done = 0;
+
+	memset(calls, 0, sizeof(calls));
+	random_policy(&tokens, &period, &burst);
+	if (!start(&pair, tokens, period, burst, now))
+		return 0;
+	while (n < CALLS && !tc_rate_needs_rebase(&pair.math, pair.state, now))
+	{
+		int64_t cost = pick(1, 1 + pair.math.burst / 8);
+		int64_t next;
+		int which = n > 0 ? (int) (next_random() % (uint64_t) n) : 0;
+
+		if (next_random() % 2 == 0)
+			now += pick(0, 1 + period / tokens * (next_random() % 3 == 0 ? 4 : 1));
+		if (next_random() % 2 == 0 && tc_rate_admit(&pair.math, pair.state, now, cost, &next))
+		{
+			pair.state.s = next;
+			calls[n++] = (Call){now, cost, pair.state, refunded, 0, 0};
+		}
+		else if (n > 0 && !calls[which].refunded)
+		{
+			i128 t = oracle_time(&pair, now);
+			i128 exact;
+			i128 got;
+
+			refund(&pair, calls, which, now, &refunded);
+			exact = replay(&pair, calls, n);
+			got = (i128) pair.state.s * pair.period / pair.math.unit;
+			CHECK((got > t ? got : t) + tolerance(&pair) >= (exact > t ? exact : t));
+			done++;
+		}
+		else if (next_random() % 64 == 0)
+			break;
+	}
+	return done;
+}
+
+/* Refunds, against a replay without the refunded calls. */
+static void
+test_refunds(void)
+{
+	long refunds = 0;
+	int i;
+
+	for (i = 0; i < 20000; i++)
+		refunds += refund_history();
+	CHECK(refunds > 50000);
+	printf("%ld refunds\n", refunds);
+}
+
+/* Several buckets at one instant: all or none, by the same algebra. */
+static void
+test_all_or_nothing(void)
+{
+	int round;
+
+	for (round = 0; round < 2000; round++)
+	{
+		Pair pairs[4];
+		int64_t now = pick(0, INT64_C(1) << 58);
+		int n = 0;
+		int turn;
+
+		while (n < 4)
+		{
+			int64_t tokens, period, burst;
+
+			random_policy(&tokens, &period, &burst);
+			n += start(&pairs[n], tokens, period, burst, now);
+		}
+		for (turn = 0; turn < 50; turn++)
+		{
+			int64_t cost = pick(1, 1000);
+			int64_t next[4];
+			int all = 1;
+			int exact = 1;
+			int i;
+
+			now += pick(0, NS_PER_S);
+			for (i = 0; i < 4; i++)
+			{
+				all &= tc_rate_admit(&pairs[i].math, pairs[i].state, now, cost, &next[i]);
+				exact &= oracle_excess(&pairs[i], now, cost) <= 0;
+			}
+			CHECK(!all || exact);
+			for (i = 0; all && i < 4; i++)
+			{
+				i128 t = oracle_time(&pairs[i], now);
+
+				pairs[i].state.s = next[i];
+				pairs[i].x = (pairs[i].x > t ? pairs[i].x : t) + (i128) cost * pairs[i].period;
+			}
+		}
+	}
+}
+
+/* Low priority leaves the reserve. */
+static void
+test_low(void)
+{
+	TcRateMath math;
+	TcRateMath low;
+	int64_t next;
+
+	CHECK(tc_rate_setup(&math, 10, NS_PER_S, 10) == TC_RATE_OK);
+	tc_rate_low(&math, 4, &low);
+	CHECK(tc_rate_admit(&low, (TcRateState){0, 0}, 0, 6, &next));
+	CHECK(!tc_rate_admit(&low, (TcRateState){0, next}, 0, 1, &next));
+	CHECK(tc_rate_admit(&math, (TcRateState){0, next}, 0, 4, &next));
+	tc_rate_low(&math, 10, &low);
+	CHECK(!tc_rate_admit(&low, (TcRateState){0, 0}, 0, 1, &next));
+}
+
 /* The bucket agrees with the oracle. */
 static void
 test_random_histories(void)
@@ -506,6 +683,9 @@ main(void)
 	RUN(test_reserve);
 	RUN(test_alternating);
 	RUN(test_changed_at);
+	RUN(test_low);
+	RUN(test_refunds);
+	RUN(test_all_or_nothing);
 	RUN(test_random_histories);
 	RUN(test_faulty_variant);
 	return unit_summary();

@@ -1,0 +1,98 @@
+/*
+ * rate_reset.c
+ *		Rate limits: filling a bucket, and the clock for tests.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "args.h"
+#include "rate_args.h"
+#include "rate_shared.h"
+#include "rate_wait.h"
+#include "tenantcall.h"
+
+PG_FUNCTION_INFO_V1(tc_reset_bucket);
+PG_FUNCTION_INFO_V1(tc_rate_test_clock);
+
+/*
+ * Fills an entry; false if it was full.  Tickets of before are worth nothing: they have been given
+ * back.  Who waits goes on at once.  Exclusive lock.
+ */
+static bool
+fill_entry(TcRateEntry *entry)
+{
+	int64 now = tc_rate_now();
+	TcRateView view;
+
+	if (tc_rate_is_full(&entry->math, tc_rate_state(entry), now))
+		return false;
+	tc_rate_view(&entry->math, tc_rate_state(entry), now, 1, &view);
+	pg_atomic_fetch_add_u64(&entry->forgiven, entry->math.burst - view.remaining);
+	pg_atomic_write_u64(&entry->s, 0);
+	tc_rate_wait_move(entry->born, 0, TC_RATE_FAR);
+	entry->born = pg_atomic_add_fetch_u64(&tc_rate_table_here.shared->born, 1);
+	return true;
+}
+
+/* Fills the bucket that a limit means, if it exists; false if it was full. */
+static bool
+fill_bucket(const TcRateLimit *limit, const TcRateWho *who)
+{
+	TcRateSubject subject;
+	TcRateKey key;
+	TcRateEntry *entry;
+	uint32 hash;
+	bool filled = false;
+
+	tc_rate_subject(limit, who, &subject);
+	tc_rate_key(&key, limit, &subject);
+	hash = tc_rate_hash(&key);
+	LWLockAcquire(tc_rate_lock(hash), LW_EXCLUSIVE);
+	entry = tc_rate_find(&key, hash);
+	if (entry != NULL)
+		filled = fill_entry(entry);
+	LWLockRelease(tc_rate_lock(hash));
+	return filled;
+}
+
+/* reset_bucket(policy, company_id, branch_id, number, call, function) -> boolean */
+Datum
+tc_reset_bucket(PG_FUNCTION_ARGS)
+{
+	char *policy = tc_arg_text(fcinfo, 0, "policy");
+	TcContext tenant = {.company_id = tc_arg_optional_id(fcinfo, 1, "company_id"),
+						.branch_id = tc_arg_optional_id(fcinfo, 2, "branch_id")};
+	TcRateWho who = {.tenant = &tenant,
+					 .number = tc_arg_optional_text(fcinfo, 3),
+					 .call = tc_arg_optional_text(fcinfo, 4),
+					 .function = tc_arg_optional_text(fcinfo, 5)};
+	const TcRateLimit *limit = tc_rate_limit(policy, strlen(policy), &who);
+	int n = limit->more + 1;
+	bool filled = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		/* of a call's buckets only those that are named */
+		if (limit[i].level == TC_RATE_FUNCTION && who.function == NULL && n > 1)
+			continue;
+		filled |= fill_bucket(&limit[i], &who);
+	}
+	PG_RETURN_BOOL(filled);
+}
+
+/* rate_test_clock(ns bigint) -> bigint: for tests, this session's time */
+Datum
+tc_rate_test_clock(PG_FUNCTION_ARGS)
+{
+	if (!superuser())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("must be superuser to stop the clock of rate limits")));
+	tc_require_ready();
+	if (PG_ARGISNULL(0))
+		tc_rate_raise_null("ns");
+	tc_rate_frozen_clock = Max(PG_GETARG_INT64(0), 0);
+	PG_RETURN_INT64(tc_rate_now());
+}
