@@ -29,6 +29,7 @@ COMPANIES = (
     "INSERT INTO telephony.function_calls (company_id, idempotency_key, name, lease_until, state, answer)"
     " VALUES (1, 'key', 'f', now(), 'done', '{}');"
     "SELECT tenantcall.set_rate_policy('once', 1, '1 day');"
+    "SELECT tenantcall.set_rate_policy('many' || g, 1, '1 day') FROM generate_series(1, 17) AS g;"
     "CREATE TABLE plain (id integer PRIMARY KEY, word text, company_id integer);"
     "INSERT INTO plain VALUES (1, 'a', NULL);"
     "CREATE TABLE parent (company_id bigint) PARTITION BY LIST (company_id);"
@@ -66,6 +67,12 @@ CASES = [
     ("allow", "PT403", "app", "SELECT allow('once')"),
     ("allow", "PT404", "gateway", "SELECT enter(1); SELECT allow('new')"),
     ("take_or_fail", "PT429", "gateway", "SELECT enter(1); SELECT take_or_fail('once') FROM generate_series(1, 2)"),
+    ("take", "22004", "gateway", "SELECT enter(1); SELECT take('call_guard')"),
+    ("take", "0A000", "gateway",
+     "SELECT enter(1); SELECT take('call_guard', 1, '1 s', call => 'c', function => 'f')"),
+    ("take_all", "54000", "gateway",
+     "SELECT enter(1); SELECT take_all(array_agg('many' || g)) FROM generate_series(1, 17) AS g"),
+    ("refund", "PT403", "gateway", "SELECT enter(1); SELECT refund('\\xdead')"),
     ("take_for", "PT404", "gateway", "SELECT take_for(1, 'new')"),
     ("track_lifecycle", "PT404", "postgres", "SELECT track_lifecycle('plain', 'word', 'new')"),
     ("track_lifecycle", "42P16", "postgres", "SELECT track_lifecycle('plain', 'word', audit => 'parent')"),
