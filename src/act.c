@@ -40,8 +40,8 @@
 #include "act.h"
 #include "compat.h"
 #include "context.h"
+#include "ready.h"
 #include "telephony.h"
-#include "tenantcall.h"
 
 static List *deferrable = NIL; /* names of deferrable constraints on the tenants' tables */
 static List *deferred = NIL;   /* those of them that are deferred from the beginning */

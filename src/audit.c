@@ -9,7 +9,7 @@
 
 #include "fmgr.h"
 
-#include "tenantcall.h"
+#include "ready.h"
 
 PG_FUNCTION_INFO_V1(tc_library_preloaded);
 

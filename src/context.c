@@ -32,7 +32,7 @@
 #include "compat.h"
 #include "context.h"
 #include "errors.h"
-#include "tenantcall.h"
+#include "ready.h"
 
 /* What a check hook makes of a value; owned by the settings machinery. */
 struct TcContextExtra

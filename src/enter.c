@@ -25,8 +25,8 @@
 #include "directory.h"
 #include "errors.h"
 #include "phone.h"
+#include "ready.h"
 #include "telephony.h"
-#include "tenantcall.h"
 
 PG_FUNCTION_INFO_V1(tc_enter);
 PG_FUNCTION_INFO_V1(tc_enter_uuid);

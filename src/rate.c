@@ -23,7 +23,7 @@
 #include "rate_all.h"
 #include "rate_args.h"
 #include "rate_wait.h"
-#include "tenantcall.h"
+#include "ready.h"
 
 PG_FUNCTION_INFO_V1(tc_allow);
 PG_FUNCTION_INFO_V1(tc_allow_for);

@@ -17,7 +17,7 @@
 #include "errors.h"
 #include "rate_args.h"
 #include "rate_policy.h"
-#include "tenantcall.h"
+#include "ready.h"
 
 PG_FUNCTION_INFO_V1(tc_set_rate_policy);
 PG_FUNCTION_INFO_V1(tc_drop_rate_policy);

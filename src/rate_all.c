@@ -24,7 +24,7 @@
 #include "rate_all.h"
 #include "rate_args.h"
 #include "rate_shared.h"
-#include "tenantcall.h"
+#include "ready.h"
 
 #define MAX_ATTEMPTS 100 /* to have all buckets there at once */
 

@@ -22,7 +22,7 @@
 #include "rate_bucket.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
-#include "tenantcall.h"
+#include "ready.h"
 
 #ifdef CLOCK_BOOTTIME
 #define RATE_CLOCK CLOCK_BOOTTIME /* goes on while the machine sleeps */

@@ -38,7 +38,7 @@
 
 #include "errors.h"
 #include "rate_policy.h"
-#include "tenantcall.h"
+#include "ready.h"
 
 #define MAX_CACHED 1024	  /* limits kept; beyond, the cache starts over */
 #define DEFAULT_COMPANY 0 /* in CacheKey: the policy's own limit */

@@ -12,7 +12,7 @@
 #include "rate_args.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
-#include "tenantcall.h"
+#include "ready.h"
 
 PG_FUNCTION_INFO_V1(tc_reset_bucket);
 PG_FUNCTION_INFO_V1(tc_rate_test_clock);

@@ -25,7 +25,7 @@
 #include "compat.h"
 #include "rate_args.h"
 #include "rate_stat.h"
-#include "tenantcall.h"
+#include "ready.h"
 
 #define N_BUCKET_COLUMNS 16
 #define N_TABLE_COLUMNS 10

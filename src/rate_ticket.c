@@ -32,7 +32,7 @@
 #include "rate_bucket.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
-#include "tenantcall.h"
+#include "ready.h"
 
 #define FORMAT 1
 #define WINDOW 128 /* ticket numbers */

@@ -32,8 +32,8 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "ready.h"
 #include "scope.h"
-#include "tenantcall.h"
 
 /* What act_end() has to restore. */
 typedef struct ScopeAct

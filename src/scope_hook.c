@@ -29,8 +29,8 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "ready.h"
 #include "scope.h"
-#include "tenantcall.h"
 
 static row_security_policy_hook_type previous_restrictive = NULL;
 static ExecutorCheckPerms_hook_type previous_check_perms = NULL;

@@ -32,8 +32,8 @@
 #include "utils/syscache.h"
 
 #include "inval.h"
+#include "ready.h"
 #include "telephony.h"
-#include "tenantcall.h"
 
 static TcTelephony place;
 static bool place_known = false; /* has it been looked up since the last change? */

@@ -4,19 +4,12 @@
  *
  * _PG_init never raises, so that dump, restore and pg_upgrade work on a server that does not
  * preload the library.  What needs shared memory or a trustworthy setting calls
- * tc_require_ready() first.
+ * tc_require_ready() (ready.c) first.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/pg_extension.h"
-#include "commands/extension.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
+#include "fmgr.h"
+#include "utils/guc.h"
 
 #include "calls.h"
 #include "compat.h"
@@ -27,21 +20,19 @@
 #include "lifecycle.h"
 #include "owner_guard.h"
 #include "rate.h"
+#include "ready.h"
 #include "scope.h"
-#include "tenantcall.h"
 #include "token.h"
 
 TC_MODULE_MAGIC;
 
 PGDLLEXPORT void _PG_init(void);
 
-bool tc_preloaded = false;
-
 /* Sets up every module. */
 void
 _PG_init(void)
 {
-	tc_preloaded = process_shared_preload_libraries_in_progress;
+	tc_ready_init();
 	tc_context_init();
 	tc_confine_init();
 	tc_owner_guard_init();
@@ -54,76 +45,4 @@ _PG_init(void)
 	tc_lifecycle_init();
 	tc_calls_init();
 	MarkGUCPrefixReserved("tenantcall");
-}
-
-/* Returns the version of the SQL objects in this database, or NULL without them. */
-static char *
-installed_version(void)
-{
-	Relation rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
-	char *version = NULL;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-				CStringGetDatum("tenantcall"));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		bool isnull;
-		Datum datum =
-			heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(rel), &isnull);
-
-		if (!isnull)
-			version = TextDatumGetCString(datum);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return version;
-}
-
-/* Refuses to go on unless preloaded and of one version with the SQL objects. */
-void
-tc_require_ready(void)
-{
-	static bool version_checked = false;
-	char *version;
-
-	if (likely(version_checked))
-		return;
-	if (!tc_preloaded)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("tenantcall is not loaded by shared_preload_libraries"),
-				 errdetail("Context, limits and calls need the library in every process from the "
-						   "start of the server."),
-				 errhint("Add tenantcall to shared_preload_libraries in postgresql.conf and "
-						 "restart the server.")));
-	if (creating_extension)
-		return;
-	version = installed_version();
-	if (version == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("extension \"tenantcall\" is not installed in this database"),
-						errhint("Run CREATE EXTENSION tenantcall.")));
-	if (strcmp(version, TENANTCALL_VERSION) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("tenantcall library %s does not fit the SQL objects of version %s",
-						TENANTCALL_VERSION, version),
-				 errhint("Run ALTER EXTENSION tenantcall UPDATE, or restart the server if an older "
-						 "library is still loaded.")));
-	pfree(version);
-	version_checked = true;
-}
-
-PG_FUNCTION_INFO_V1(tc_version);
-
-/* version() -> text: the library's version */
-Datum
-tc_version(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_TEXT_P(cstring_to_text(TENANTCALL_VERSION));
 }

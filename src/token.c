@@ -28,7 +28,7 @@
 #include "directory.h"
 #include "errors.h"
 #include "key.h"
-#include "tenantcall.h"
+#include "ready.h"
 #include "token.h"
 
 #define JTI_BYTES 16

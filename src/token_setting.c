@@ -27,7 +27,7 @@
 
 #include "compat.h"
 #include "context.h"
-#include "tenantcall.h"
+#include "ready.h"
 #include "token.h"
 
 /* Room for a transaction's number, a separator, and a context. */

@@ -29,8 +29,8 @@
 #include "errors.h"
 #include "inval.h"
 #include "key.h"
+#include "ready.h"
 #include "telephony.h"
-#include "tenantcall.h"
 #include "webhook.h"
 
 PG_FUNCTION_INFO_V1(tc_set_webhook_key);

@@ -1,11 +1,13 @@
 /*
- * tenantcall.h
- *		What every module needs to know of the extension as a whole.
+ * ready.h
+ *		Is the library loaded as it must be, and of one version with the SQL objects?
  */
-#ifndef TC_TENANTCALL_H
-#define TC_TENANTCALL_H
+#ifndef TC_READY_H
+#define TC_READY_H
 
 #include "postgres.h"
+
+extern void tc_ready_init(void);
 
 /* True when the library was loaded by shared_preload_libraries. */
 extern bool tc_preloaded;
@@ -16,4 +18,4 @@ extern bool tc_preloaded;
  */
 extern void tc_require_ready(void);
 
-#endif /* TC_TENANTCALL_H */
+#endif /* TC_READY_H */
