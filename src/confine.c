@@ -5,7 +5,8 @@
  * Row security filters rows.  It says nothing of EXPLAIN, which counts the rows it removed; of
  * locks, notifications, large objects and cursors that outlive their transaction; of other
  * sessions' query texts.  A role that was given the rights of an application (grant_app) and not
- * those of a gateway or administrator is refused these, with the reason:
+ * those of a gateway or administrator, and a member of tenantcall_owner, is refused these, with the
+ * reason:
  *
  *		statements	ProcessUtility_hook		by kind of statement, before it runs
  *		functions	object_access_hook		when the executor prepares the call
@@ -104,6 +105,15 @@ visit_kind(HeapTuple tuple, TupleDesc desc, void *arg)
 	return true;
 }
 
+/* Is it a member of the owner of the tenants' tables?  There should be none. */
+static bool
+is_owner_member(Oid role)
+{
+	Oid owner = get_role_oid("tenantcall_owner", true);
+
+	return OidIsValid(owner) && role != owner && is_member_of_role_nosuper(role, owner);
+}
+
 /* Finds out whether a role is confined. */
 static bool
 decide(Oid role)
@@ -112,6 +122,8 @@ decide(Oid role)
 
 	if (superuser_arg(role))
 		return false;
+	if (is_owner_member(role))
+		return true;
 	role_kinds_relid = tc_own_relation("role_kinds");
 	if (!OidIsValid(role_kinds_relid))
 		return false;

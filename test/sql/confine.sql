@@ -168,6 +168,20 @@ SET ROLE regress_tc_confine_other;
 EXPLAIN (COSTS OFF) SELECT 1;
 RESET ROLE;
 
+-- So is a member of the owner, although nobody should be one; the owner itself, whom the library
+-- acts as, is not.
+CREATE ROLE regress_tc_confine_owned IN ROLE tenantcall_owner;
+SET ROLE regress_tc_confine_owned;
+EXPLAIN (COSTS OFF) SELECT 1;
+SET ROLE tenantcall_owner;
+EXPLAIN (COSTS OFF) SELECT 1;
+RESET ROLE;
+SET SESSION AUTHORIZATION regress_tc_confine_owned;
+SET ROLE tenantcall_owner;
+EXPLAIN (COSTS OFF) SELECT 1;
+RESET SESSION AUTHORIZATION;
+DROP ROLE regress_tc_confine_owned;
+
 DELETE FROM tenantcall.role_kinds WHERE role LIKE 'regress\_tc\_confine%';
 DELETE FROM telephony.services WHERE name LIKE 'confine%';
 DROP FUNCTION public.confine_notify();
