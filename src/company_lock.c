@@ -9,9 +9,8 @@
  */
 #include "postgres.h"
 
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -19,6 +18,7 @@
 #include "args.h"
 #include "context.h"
 #include "errors.h"
+#include "key.h"
 
 PG_FUNCTION_INFO_V1(tc_company_lock);
 PG_FUNCTION_INFO_V1(tc_try_company_lock);
@@ -28,22 +28,18 @@ static int64
 lock_key(const char *key)
 {
 	const TcContext *context = tc_context_current();
-	uint8 digest[PG_SHA256_DIGEST_LENGTH];
-	pg_cryptohash_ctx *hash;
+	uint8 digest[TC_HMAC_LEN];
+	StringInfoData company;
 	uint64 result;
 
 	if (context == NULL)
 		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT),
 						errmsg("no tenant has been entered in this transaction"),
 						errhint("Call tenantcall.enter_token() first.")));
-	hash = pg_cryptohash_create(PG_SHA256);
-	if (hash == NULL || pg_cryptohash_init(hash) < 0 ||
-		pg_cryptohash_update(hash, (const uint8 *) &context->company_id, sizeof(int64)) < 0 ||
-		pg_cryptohash_update(hash, context->company_uuid, TC_UUID_LEN) < 0 ||
-		pg_cryptohash_update(hash, (const uint8 *) key, strlen(key)) < 0 ||
-		pg_cryptohash_final(hash, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not compute SHA-256");
-	pg_cryptohash_free(hash);
+	initStringInfo(&company);
+	appendBinaryStringInfo(&company, (const char *) &context->company_id, sizeof(int64));
+	appendBinaryStringInfo(&company, (const char *) context->company_uuid, TC_UUID_LEN);
+	tc_sha256(TC_BYTES(company.data, company.len), TC_BYTES(key, strlen(key)), digest);
 	memcpy(&result, digest, sizeof(result));
 	return (int64) pg_ntoh64(result);
 }

@@ -16,8 +16,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -28,6 +26,7 @@
 #include "calls.h"
 #include "codec_core.h"
 #include "errors.h"
+#include "key.h"
 #include "quarantine.h"
 #include "rate.h"
 #include "telephony.h"
@@ -80,16 +79,11 @@ typedef struct Accepted
 static char *
 delivery_key(const TcDelivery *delivery, const char *signature)
 {
-	uint8 digest[PG_SHA256_DIGEST_LENGTH];
-	char hex[2 * PG_SHA256_DIGEST_LENGTH + 1];
-	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
+	uint8 digest[TC_HMAC_LEN];
+	char hex[2 * TC_HMAC_LEN + 1];
 
-	if (hash == NULL || pg_cryptohash_init(hash) < 0 ||
-		pg_cryptohash_update(hash, (const uint8 *) signature, strlen(signature)) < 0 ||
-		pg_cryptohash_update(hash, (const uint8 *) delivery->body, delivery->len) < 0 ||
-		pg_cryptohash_final(hash, digest, sizeof(digest)) < 0)
-		elog(ERROR, "could not compute SHA-256");
-	pg_cryptohash_free(hash);
+	tc_sha256(TC_BYTES(signature, strlen(signature)), TC_BYTES(delivery->body, delivery->len),
+			  digest);
 	tc_hex_encode(digest, sizeof(digest), hex);
 	hex[sizeof(hex) - 1] = '\0';
 	return psprintf("delivery:%s", hex);

@@ -27,6 +27,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
+#include "common/cryptohash.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
 #include "miscadmin.h"
@@ -190,6 +191,22 @@ tc_hmac_sha256(TcBytes key, TcBytes first, TcBytes second, uint8 out[TC_HMAC_LEN
 		pg_hmac_free(ctx);
 	if (!ok)
 		elog(ERROR, "could not compute an HMAC-SHA256");
+}
+
+/* SHA-256 of first ‖ second. */
+void
+tc_sha256(TcBytes first, TcBytes second, uint8 out[TC_HMAC_LEN])
+{
+	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+	bool ok = ctx != NULL && pg_cryptohash_init(ctx) >= 0 &&
+			  (first.len == 0 || pg_cryptohash_update(ctx, first.data, first.len) >= 0) &&
+			  (second.len == 0 || pg_cryptohash_update(ctx, second.data, second.len) >= 0) &&
+			  pg_cryptohash_final(ctx, out, TC_HMAC_LEN) >= 0;
+
+	if (ctx != NULL)
+		pg_cryptohash_free(ctx);
+	if (!ok)
+		elog(ERROR, "could not compute SHA-256");
 }
 
 /* Finds pgcrypto and its schema; raises when it is not installed. */

@@ -35,6 +35,9 @@ extern const TcKey *tc_key_find(const char *kid, int len);
 /* HMAC-SHA256 of first ‖ second; either may be empty. */
 extern void tc_hmac_sha256(TcBytes key, TcBytes first, TcBytes second, uint8 out[TC_HMAC_LEN]);
 
+/* SHA-256 of first ‖ second; either may be empty. */
+extern void tc_sha256(TcBytes first, TcBytes second, uint8 out[TC_HMAC_LEN]);
+
 /*
  * Encrypts a secret for storage under the signing key, whose name goes beside the result into the
  * table.  *kid is palloc'd.  Raises when pgcrypto is not installed.

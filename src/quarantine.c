@@ -9,11 +9,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "utils/timestamp.h"
 
 #include "act.h"
+#include "key.h"
 #include "quarantine.h"
 
 static TcStatement insert_body = {
@@ -32,15 +31,10 @@ static TcStatement insert_body = {
 static Datum
 body_digest(const char *body, size_t len)
 {
-	bytea *digest = palloc(VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
-	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
+	bytea *digest = palloc(VARHDRSZ + TC_HMAC_LEN);
 
-	SET_VARSIZE(digest, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
-	if (hash == NULL || pg_cryptohash_init(hash) < 0 ||
-		pg_cryptohash_update(hash, (const uint8 *) body, len) < 0 ||
-		pg_cryptohash_final(hash, (uint8 *) VARDATA(digest), PG_SHA256_DIGEST_LENGTH) < 0)
-		elog(ERROR, "could not compute SHA-256");
-	pg_cryptohash_free(hash);
+	SET_VARSIZE(digest, VARHDRSZ + TC_HMAC_LEN);
+	tc_sha256(TC_BYTES(body, len), TC_NO_BYTES, (uint8 *) VARDATA(digest));
 	return PointerGetDatum(digest);
 }
 
