@@ -22,6 +22,7 @@
 #include "rate.h"
 #include "ready.h"
 #include "scope.h"
+#include "slot_generation.h"
 #include "token.h"
 
 TC_MODULE_MAGIC;
@@ -44,5 +45,6 @@ _PG_init(void)
 	tc_scope_init();
 	tc_lifecycle_init();
 	tc_calls_init();
+	tc_slot_generation_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
