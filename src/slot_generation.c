@@ -137,7 +137,8 @@ transaction_ends(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_PARALLEL_COMMIT:
-		case XACT_EVENT_PREPARE: /* committed later, by somebody else: better too early than never */
+		case XACT_EVENT_PREPARE: /* committed later, by somebody else: better too early than never
+								  */
 			for (int i = 0; i < npending; i++)
 				pg_atomic_fetch_add_u64(&shared->counter[pending[i]], 1);
 			if (pending_everything)
