@@ -30,7 +30,7 @@
 #include "slot_generation.h"
 #include "slot_table.h"
 
-static int ttl = 300;		 /* settings, in s */
+static int ttl = 300; /* settings, in s */
 static int empty_ttl = 60;
 static int stale_ttl = 300;
 
@@ -227,8 +227,7 @@ wait_for(const Asking *asking, TcSlotEntry *entry)
 
 		if (left <= 0)
 			break;
-		(void) ConditionVariableTimedSleep(&entry->done, left,
-										   tc_wait_event("TenantcallSlots"));
+		(void) ConditionVariableTimedSleep(&entry->done, left, tc_wait_event("TenantcallSlots"));
 	}
 	ConditionVariableCancelSleep();
 	return ended;

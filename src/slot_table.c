@@ -5,7 +5,8 @@
  *		heads[hash & mask] --> entry --> entry		found by the whole question, byte by byte
  *		entry --> page --> page						starts of its slots, four bytes each
  *		queue_first --> entry --> entry				waiting for the worker
- *		group --> oldest <--> newest				entries of a company (and those hashed beside it)
+ *		group --> oldest <--> newest				entries of a company (and those hashed beside
+ *it)
  *
  * Room is limited, and nobody may use up that of the others: a company has at most 1/SHARE of the
  * entries, beyond which its own oldest one makes way.  When the table itself is full a clock hand
@@ -98,8 +99,7 @@ initialize_table(void)
 		ConditionVariableInit(&tc_slot_entries[i].done);
 	}
 	for (int i = 0; i < tc_slot_shared->max_pages; i++)
-		tc_slot_pages[i].next =
-			i + 1 < tc_slot_shared->max_pages ? (uint32) i + 1 : TC_SLOT_NONE;
+		tc_slot_pages[i].next = i + 1 < tc_slot_shared->max_pages ? (uint32) i + 1 : TC_SLOT_NONE;
 }
 
 /* shmem_startup_hook: finds the table, or creates it. */

@@ -18,6 +18,7 @@
 
 /* Starts of slots, in seconds since the question's from. */
 #define TC_SLOT_PAGE_STARTS 63
+
 typedef struct TcSlotPage
 {
 	uint32 next;
