@@ -16,6 +16,7 @@
 #include "confine.h"
 #include "context.h"
 #include "directory.h"
+#include "http.h"
 #include "key.h"
 #include "lifecycle.h"
 #include "owner_guard.h"
@@ -46,5 +47,6 @@ _PG_init(void)
 	tc_lifecycle_init();
 	tc_calls_init();
 	tc_slot_generation_init();
+	tc_http_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
