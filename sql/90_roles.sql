@@ -149,7 +149,7 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', tables_schema, role);
-    FOR rel IN SELECT c.relname, c.relname IN ('branches', 'services', 'branch_services', 'opening_hours', 'customers') AS writable
+    FOR rel IN SELECT c.relname, c.relname IN ('branches', 'services', 'branch_services', 'opening_hours', 'holidays', 'customers') AS writable
                FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema))
                AND c.relkind IN ('r', 'p') AND NOT c.relispartition LOOP
         EXECUTE format('GRANT %s ON %I.%I TO %I', CASE WHEN rel.writable THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END,

@@ -51,7 +51,6 @@ void
 tc_slot_cache_init(void)
 {
 	tc_slot_table_init();
-	tc_slot_generation_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	DefineCustomIntVariable("tenantcall.slot_ttl", "How long free slots count as fresh.", NULL,

@@ -47,6 +47,7 @@ _PG_init(void)
 	tc_scope_init();
 	tc_lifecycle_init();
 	tc_calls_init();
+	tc_slot_generation_init();
 	tc_slot_cache_init();
 	tc_http_init();
 	tc_slot_fetch_init();
