@@ -186,8 +186,8 @@ tc_slots_free(const TcCalendar *calendar, const TcSlotWish *asked, int *count)
 }
 
 /* A required moment. */
-static TimestampTz
-arg_moment(FunctionCallInfo fcinfo, int arg, const char *name)
+TimestampTz
+tc_arg_moment(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	if (PG_ARGISNULL(arg))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -212,13 +212,31 @@ arg_span(FunctionCallInfo fcinfo, int arg, const char *name)
 	return span->time + span->day * USECS_PER_DAY;
 }
 
+/* How long the caller of a function is ready to wait, in µs. */
+int64
+tc_arg_max_wait(FunctionCallInfo fcinfo, int arg)
+{
+	int64 max_wait;
+
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("argument \"max_wait\" must not be NULL"),
+						errhint("Pass '0' to take what is known.")));
+	max_wait = arg_span(fcinfo, arg, "max_wait");
+	if (max_wait > MAX_WAIT)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"max_wait\" must be at most 60 s"),
+						errdetail("The caller is on the line.")));
+	return max_wait;
+}
+
 /* The window and the patience that were asked for. */
 static void
 read_wish(FunctionCallInfo fcinfo, TcSlotWish *wish)
 {
 	memset(wish, 0, sizeof(*wish));
-	wish->from = arg_moment(fcinfo, 1, "from_time");
-	wish->to = arg_moment(fcinfo, 2, "to_time");
+	wish->from = tc_arg_moment(fcinfo, 1, "from_time");
+	wish->to = tc_arg_moment(fcinfo, 2, "to_time");
 	if (wish->from >= wish->to)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"from_time\" must be before \"to_time\"")));
@@ -226,15 +244,7 @@ read_wish(FunctionCallInfo fcinfo, TcSlotWish *wish)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("slots can be asked for %d days at a time", TC_SLOT_MAX_DAYS - 1),
 						errhint("Ask for less: callers rarely want more than the next weeks.")));
-	if (PG_ARGISNULL(4))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("argument \"max_wait\" must not be NULL"),
-						errhint("Pass '0' to take what is known.")));
-	wish->max_wait = arg_span(fcinfo, 4, "max_wait");
-	if (wish->max_wait > MAX_WAIT)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("argument \"max_wait\" must be at most 60 s"),
-						errdetail("The caller is on the line.")));
+	wish->max_wait = tc_arg_max_wait(fcinfo, 4);
 	wish->max_age = PG_ARGISNULL(5) ? TC_SLOT_ANY_AGE : arg_span(fcinfo, 5, "max_age");
 }
 
@@ -260,8 +270,8 @@ arg_zone(FunctionCallInfo fcinfo, int arg, const TcCalendar *calendar, char **na
 }
 
 /* What clocks in the zone show then. */
-static Timestamp
-local_time(TimestampTz at, pg_tz *zone)
+Timestamp
+tc_local_time(TimestampTz at, pg_tz *zone)
 {
 	struct pg_tm tm;
 	fsec_t fraction;
@@ -275,12 +285,26 @@ local_time(TimestampTz at, pg_tz *zone)
 	return local;
 }
 
+/* The tenant whose slots are asked for. */
+const TcContext *
+tc_slots_tenant(void)
+{
+	const TcContext *tenant = tc_context_current();
+
+	if (tenant == NULL)
+		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT), errmsg("no tenant in this transaction"),
+						errdetail("Slots are those of one company."),
+						errhint("Call tenantcall.enter_token() or tenantcall.enter() first, in "
+								"the same transaction.")));
+	return tenant;
+}
+
 /* available_slots(service_id, from_time, to_time, time_zone, max_wait, max_age) -> rows */
 Datum
 tc_available_slots(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
-	const TcContext *tenant = tc_context_current();
+	const TcContext *tenant = tc_slots_tenant();
 	int64 service_id = tc_arg_id(fcinfo, 0, "service_id");
 	TcCalendar calendar;
 	TimestampTz *starts;
@@ -289,11 +313,6 @@ tc_available_slots(PG_FUNCTION_ARGS)
 	pg_tz *zone;
 	int count;
 
-	if (tenant == NULL)
-		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT), errmsg("no tenant in this transaction"),
-						errdetail("Slots are those of one company."),
-						errhint("Call tenantcall.enter_token() or tenantcall.enter() first, in "
-								"the same transaction.")));
 	read_wish(fcinfo, &wish);
 	calendar = *tc_calendar_in_use(tenant, service_id);
 	zone = arg_zone(fcinfo, 3, &calendar, &zone_name);
@@ -304,7 +323,7 @@ tc_available_slots(PG_FUNCTION_ARGS)
 		Datum values[4] = {
 			TimestampTzGetDatum(starts[i]),
 			TimestampTzGetDatum(tc_calendar_end(&calendar, starts[i])),
-			TimestampGetDatum(local_time(starts[i], zone)),
+			TimestampGetDatum(tc_local_time(starts[i], zone)),
 			CStringGetTextDatum(zone_name),
 		};
 		bool nulls[4] = {false};

@@ -25,6 +25,7 @@
 #include "scope.h"
 #include "slot_cache.h"
 #include "slot_fetch.h"
+#include "slot_generation.h"
 #include "token.h"
 
 TC_MODULE_MAGIC;
