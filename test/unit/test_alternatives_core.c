@@ -28,6 +28,7 @@ moment(int32_t day, int32_t minute)
 static bool
 workday(int32_t day, const void *arg)
 {
+	(void) arg;
 	return day % 7 != (MONDAY + 5) % 7 && day % 7 != (MONDAY + 6) % 7 && day != MONDAY + 1;
 }
 
