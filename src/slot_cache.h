@@ -77,6 +77,12 @@ extern void tc_slot_cache_recover(void);
 /* Is somebody waiting for what began as a refresh?  Then until when? */
 extern bool tc_slot_cache_is_live(const TcSlotFetch *fetch, TimestampTz *deadline);
 
+/*
+ * The job ran out of time.  True: somebody came later who has time left, and the question is in
+ * the queue again.
+ */
+extern bool tc_slot_cache_again(const TcSlotFetch *fetch);
+
 /* Publishes what came of it; keep_for is how long a failure is not asked again, in µs. */
 extern void tc_slot_cache_answer(const TcSlotFetch *fetch, const TimestampTz *starts, int count);
 extern void tc_slot_cache_failure(const TcSlotFetch *fetch, const char *reason, int64 keep_for,

@@ -122,7 +122,7 @@ fetch_done(TcHttpJob *job, const TcHttpResult *result)
 
 	if (result->answered)
 		take_answer(fetch, result);
-	else
+	else if (result->sent || !tc_slot_cache_again(&fetch->fetch))
 		fail(fetch, result->reason != NULL ? result->reason : "unknown",
 			 result->sent ? KEEP_UPSTREAM : KEEP_UNSENT, result->retry_after_ms);
 	pfree(fetch);

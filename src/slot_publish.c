@@ -69,6 +69,32 @@ tc_slot_cache_is_live(const TcSlotFetch *fetch, TimestampTz *deadline)
 	return live;
 }
 
+/* The entry of a fetch; NULL: it is not waited for any more. */
+static TcSlotEntry *
+entry_of(const TcSlotFetch *fetch)
+{
+	TcSlotEntry *entry = &tc_slot_entries[fetch->entry];
+
+	return entry->fetching == TC_FETCH_TAKEN && entry->fetch_no == fetch->fetch_no ? entry : NULL;
+}
+
+/* Queues a question again whose job ran out of time, if somebody still has some. */
+bool
+tc_slot_cache_again(const TcSlotFetch *fetch)
+{
+	TcSlotEntry *entry;
+	bool again;
+
+	LWLockAcquire(tc_slot_lock, LW_EXCLUSIVE);
+	entry = entry_of(fetch);
+	again = entry != NULL && entry->live && entry->wanted_until > fetch->deadline &&
+			entry->wanted_until > GetCurrentTimestamp() && ++entry->attempts < MAX_ATTEMPTS;
+	if (again)
+		tc_slot_enqueue(entry);
+	LWLockRelease(tc_slot_lock);
+	return again;
+}
+
 /* Ends a fetch: whoever waits looks again. */
 static void
 end_fetch(TcSlotEntry *entry)
@@ -77,15 +103,6 @@ end_fetch(TcSlotEntry *entry)
 	entry->live = false;
 	entry->fetch_no++;
 	ConditionVariableBroadcast(&entry->done);
-}
-
-/* The entry of a fetch; NULL: it is not waited for any more. */
-static TcSlotEntry *
-entry_of(const TcSlotFetch *fetch)
-{
-	TcSlotEntry *entry = &tc_slot_entries[fetch->entry];
-
-	return entry->fetching == TC_FETCH_TAKEN && entry->fetch_no == fetch->fetch_no ? entry : NULL;
 }
 
 /* Notes a failure. */
