@@ -19,7 +19,7 @@ CREATE VIEW tenantcall.role_functions AS
     SELECT kind, function
     FROM (VALUES
         ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'take_all', 'refund', 'peek',
-                      'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
+                      'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service', 'plain_name',
                       'slot_cache_key', 'alternatives_cache_key', 'available_slots', 'alternative_slots', 'invalidate_slots', 'slot_stats', 'call_context', 'call_timeline', 'company_usage',
                       'forget_caller']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for', 'allow_for',
@@ -149,7 +149,7 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', tables_schema, role);
-    FOR rel IN SELECT c.relname, c.relname IN ('branches', 'services', 'branch_services', 'opening_hours', 'holidays', 'slot_strategies', 'customers') AS writable
+    FOR rel IN SELECT c.relname, c.relname IN ('branches', 'services', 'branch_services', 'service_synonyms', 'opening_hours', 'holidays', 'slot_strategies', 'customers') AS writable
                FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema))
                AND c.relkind IN ('r', 'p') AND NOT c.relispartition LOOP
         EXECUTE format('GRANT %s ON %I.%I TO %I', CASE WHEN rel.writable THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END,
