@@ -12,6 +12,9 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -27,6 +30,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/varlena.h"
 
 #include "compat.h"
@@ -128,29 +132,66 @@ wanted_databases(void)
 	return names;
 }
 
+/* A database that is to have a worker. */
+typedef struct Wanted
+{
+	Oid database;
+	NameData name;
+} Wanted;
+
+/* Is the name in the list? */
+static bool
+is_listed(List *names, const char *name)
+{
+	ListCell *cell;
+
+	foreach(cell, names)
+	{
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The wanted databases that exist.  A plain scan: without a database, indexes cannot be opened. */
+static int
+find_databases(Wanted *wanted)
+{
+	List *names = wanted_databases();
+	Relation rel;
+	TableScanDesc scan;
+	HeapTuple tuple;
+	int n = 0;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (n < TC_HTTP_MAX_WORKERS && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (!form->datallowconn || !is_listed(names, NameStr(form->datname)))
+			continue;
+		wanted[n].database = form->oid;
+		wanted[n++].name = form->datname;
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	return n;
+}
+
 /* Starts what is missing. */
 static void
 start_workers(void)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	Oid databases[TC_HTTP_MAX_WORKERS];
-	List *names = wanted_databases();
-	ListCell *cell;
-	int n = 0;
+	Wanted wanted[TC_HTTP_MAX_WORKERS];
+	int n = find_databases(wanted);
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
-	StartTransactionCommand();
-	foreach(cell, names)
-	{
-		if (n < TC_HTTP_MAX_WORKERS)
-			databases[n++] = get_database_oid(lfirst(cell), true);
-	}
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(TopMemoryContext);
 	for (int i = 0; i < n; i++)
-	{
-		if (OidIsValid(databases[i]))
-			start_worker(databases[i], list_nth(names, i));
-	}
+		start_worker(wanted[i].database, NameStr(wanted[i].name));
 	MemoryContextSwitchTo(caller);
 }
 
