@@ -10,6 +10,7 @@ CREATE TABLE tenantcall.outbox_due
     credential text COLLATE "C" NOT NULL,
     state text NOT NULL CHECK (state IN ('queued', 'sending', 'reconcile', 'waiting', 'dead')),
     attempt integer NOT NULL DEFAULT 0,
+    last_attempt integer NOT NULL,
     due_at timestamptz NOT NULL,
     lease_until timestamptz,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -169,6 +170,7 @@ BEGIN
         due_at timestamptz,
         lease_until timestamptz,
         http_status integer,
+        refusal text, -- what the calendar said, while it is being found out whether it acted before
         error text,
         created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         finished_at timestamptz,

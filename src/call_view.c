@@ -28,6 +28,7 @@
 
 #include "act.h"
 #include "args.h"
+#include "call_over.h"
 #include "compat.h"
 #include "context.h"
 #include "delivery.h"
@@ -76,7 +77,7 @@ static TcStatement select_context = {
 };
 static TcStatement move_call = {
 	.sql = "UPDATE @.calls SET status = $3 WHERE company_id = $1 AND provider = 'retell' "
-		   "AND provider_call_id = $2",
+		   "AND provider_call_id = $2 RETURNING call_id",
 	.nparams = 3,
 	.types = {INT8OID, TEXTOID, TEXTOID},
 };
@@ -261,6 +262,8 @@ tc_advance_call(PG_FUNCTION_ARGS)
 	tc_param_text(&params, state);
 	if (tc_execute(&move_call, &params) == 0)
 		refuse_unknown(call_id);
+	if (tc_call_state_over(state))
+		tc_call_over(tenant.company_id, tc_result_int8(1));
 	tc_act_end(&act);
 	PG_RETURN_VOID();
 }

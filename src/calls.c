@@ -28,6 +28,7 @@
 #include "act.h"
 #include "call_core.h"
 #include "call_events.h"
+#include "call_over.h"
 #include "calls.h"
 #include "lifecycle.h"
 
@@ -306,13 +307,16 @@ write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
 	write_row(row, facts, first);
 	if (first != NULL)
 		row->status = pstrdup(first);
-	if (via == NULL)
-		return true;
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_int8(&params, row->key.call_id);
-	tc_param_text(&params, target);
-	tc_execute(&move_call, &params);
-	row->status = pstrdup(target);
+	if (via != NULL)
+	{
+		tc_param_int8(&params, row->key.company_id);
+		tc_param_int8(&params, row->key.call_id);
+		tc_param_text(&params, target);
+		tc_execute(&move_call, &params);
+		row->status = pstrdup(target);
+	}
+	if (target != NULL && tc_call_state_over(row->status))
+		tc_call_over(row->key.company_id, row->key.call_id);
 	return true;
 }
 
