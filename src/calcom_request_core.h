@@ -3,8 +3,8 @@
  *		Cal.com: paths and bodies of requests.  Pure C.
  *
  * calcom_slots_core.h has the path of a slots request.  Paths begin with /v2 and follow the
- *credential's base URL.  Every writer returns the length of what it wrote with a final zero, and 0
- *when out is too small or the request cannot be made.
+ * credential's base URL.  Every writer returns the length of what it wrote with a final zero, and 0
+ * when out is too small or the request cannot be made.
  */
 #ifndef TC_CALCOM_REQUEST_CORE_H
 #define TC_CALCOM_REQUEST_CORE_H
