@@ -48,6 +48,12 @@ static TcStatement find_call = {
 	.nparams = 1,
 	.types = {TEXTOID},
 };
+static TcStatement provider_id = {
+	.sql = "SELECT provider_call_id FROM @.calls WHERE company_id = tenantcall.current_company_id() "
+		   "AND call_id = $1",
+	.nparams = 1,
+	.types = {INT8OID},
+};
 static TcStatement insert_call = {
 	.sql = "INSERT INTO @.calls (company_id, provider_call_id, branch_id, phone_number_id, status) "
 		   "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (company_id, provider, provider_call_id) "
@@ -412,4 +418,16 @@ tc_calls_find(const char *provider_call_id)
 		return 0;
 	tc_param_text(&params, provider_call_id);
 	return tc_execute(&find_call, &params) > 0 ? tc_result_int8(1) : 0;
+}
+
+/* The provider's id of a call. */
+char *
+tc_calls_provider_id(int64 call_id)
+{
+	TcParams params = {0};
+
+	if (call_id == 0)
+		return NULL;
+	tc_param_int8(&params, call_id);
+	return tc_execute(&provider_id, &params) > 0 ? tc_result_text(1) : NULL;
 }
