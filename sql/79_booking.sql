@@ -35,3 +35,33 @@ CREATE FUNCTION tenantcall.reschedule_booking(appointment_id bigint, hold_id big
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_reschedule_booking';
 COMMENT ON FUNCTION tenantcall.reschedule_booking(bigint, bigint) IS 'moves a confirmed appointment to a hold, and returns the appointment_id of the new one, which takes its place once the calendar has confirmed it';
 REVOKE ALL ON FUNCTION tenantcall.reschedule_booking(bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.pause_outbox() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_pause_outbox';
+COMMENT ON FUNCTION tenantcall.pause_outbox() IS 'sends no more orders to calendars, until resume_outbox(); what is under way comes to its end';
+REVOKE ALL ON FUNCTION tenantcall.pause_outbox() FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.resume_outbox() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_resume_outbox';
+COMMENT ON FUNCTION tenantcall.resume_outbox() IS 'sends orders to calendars again';
+REVOKE ALL ON FUNCTION tenantcall.resume_outbox() FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.replay_outbox(company_id bigint DEFAULT NULL, max_rows integer DEFAULT 1000) RETURNS bigint
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_replay_outbox';
+COMMENT ON FUNCTION tenantcall.replay_outbox(bigint, integer) IS 'gives orders that were given up another chance, of one company or of all; returns how many';
+REVOKE ALL ON FUNCTION tenantcall.replay_outbox(bigint, integer) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.outbox_counts()
+    RETURNS TABLE (company_id bigint, credential text, queued bigint, sending bigint, unknown bigint, waiting bigint,
+                   dead bigint, oldest_age interval, next_due timestamptz, paused boolean)
+    LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_outbox_counts';
+COMMENT ON FUNCTION tenantcall.outbox_counts() IS 'internal: what stat_outbox shows';
+REVOKE ALL ON FUNCTION tenantcall.outbox_counts() FROM PUBLIC;
+
+CREATE VIEW tenantcall.stat_outbox AS SELECT * FROM tenantcall.outbox_counts();
+COMMENT ON VIEW tenantcall.stat_outbox IS 'orders to calendars that are not finished, by company and credential; of the entered company, else of all';
+COMMENT ON COLUMN tenantcall.stat_outbox.unknown IS 'sent, and whether the calendar acted is being found out';
+COMMENT ON COLUMN tenantcall.stat_outbox.waiting IS 'for an earlier order of the same appointment';
+COMMENT ON COLUMN tenantcall.stat_outbox.dead IS 'given up: see table outbox for the error, and tenantcall.replay_outbox()';
+COMMENT ON COLUMN tenantcall.stat_outbox.oldest_age IS 'since the oldest that is not given up was ordered';
+REVOKE ALL ON tenantcall.stat_outbox FROM PUBLIC;

@@ -26,7 +26,7 @@
 #define COLUMNS                                                                                    \
 	"SELECT appointment_id, branch_id, service_id, hold_id, call_id, customer_id, "                \
 	"rescheduled_from, credential, calcom_event_type_id, starts_at, ends_at, told_at, time_zone, " \
-	"status, uid, customer, elsewhere FROM @.appointments WHERE company_id = $1 "
+	"status, uid, customer, elsewhere, reason FROM @.appointments WHERE company_id = $1 "
 
 static TcStatement lock_id = {
 	.sql = COLUMNS "AND appointment_id = $2 FOR UPDATE",
@@ -74,6 +74,17 @@ static TcStatement move_row = {
 		   "WHERE company_id = $1 AND appointment_id = $2",
 	.nparams = 5,
 	.types = {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID},
+};
+static TcStatement rename_row = {
+	.sql = "UPDATE @.appointments SET uid = $3 WHERE company_id = $1 AND appointment_id = $2",
+	.nparams = 3,
+	.types = {INT8OID, INT8OID, TEXTOID},
+};
+static TcStatement find_origin = {
+	.sql = "SELECT rescheduled_from FROM @.appointments "
+		   "WHERE company_id = $1 AND appointment_id = $2",
+	.nparams = 2,
+	.types = {INT8OID, INT8OID},
 };
 static TcStatement note_told = {
 	.sql = "UPDATE @.appointments SET told_at = greatest(told_at, $3), "
@@ -135,6 +146,7 @@ take_row(int64 company_id, uint64 count, TcAppointment *row)
 	customer = tc_result_datum(16, &isnull);
 	row->customer = isnull ? NULL : DatumGetJsonbPCopy(customer);
 	row->elsewhere = DatumGetBool(tc_result_datum(17, &isnull));
+	row->reason = tc_result_text(18);
 	return true;
 }
 
@@ -158,6 +170,24 @@ tc_appointment_lock_uid(int64 company_id, const char *uid, TcAppointment *row)
 	tc_param_int8(&params, company_id);
 	tc_param_text(&params, uid);
 	return take_row(company_id, tc_execute(&lock_uid, &params), row);
+}
+
+/* Locks a row with the one that it is to replace, the older one first. */
+bool
+tc_appointment_lock_with_origin(int64 company_id, int64 appointment_id, TcAppointment *row,
+								TcAppointment *origin)
+{
+	TcParams params = {0};
+	int64 origin_id = 0;
+
+	memset(origin, 0, sizeof(*origin));
+	tc_param_int8(&params, company_id);
+	tc_param_int8(&params, appointment_id);
+	if (tc_execute(&find_origin, &params) > 0)
+		origin_id = tc_result_int8(1);
+	if (origin_id != 0)
+		(void) tc_appointment_lock(company_id, origin_id, origin);
+	return tc_appointment_lock(company_id, appointment_id, row);
 }
 
 /* Reads the row of a hold. */
@@ -249,6 +279,19 @@ tc_appointment_move(TcAppointment *row, const char *status, const char *uid, con
 	if (tc_appointment_over(row->status))
 		tc_hold_release(row->company_id, row->hold_id, row->status);
 	tell(row);
+}
+
+/* Gives it another uid, or none. */
+void
+tc_appointment_rename(TcAppointment *row, const char *uid)
+{
+	TcParams params = {0};
+
+	tc_param_int8(&params, row->company_id);
+	tc_param_int8(&params, row->appointment_id);
+	tc_param_text(&params, uid);
+	tc_execute(&rename_row, &params);
+	row->uid = uid == NULL ? NULL : pstrdup(uid);
 }
 
 /* Notes what else the calendar told. */

@@ -30,6 +30,7 @@ typedef struct TcAppointment
 	char *time_zone;	 /* or NULL */
 	char *status;
 	char *uid; /* or NULL */
+	char *reason; /* or NULL */
 	Jsonb *customer; /* or NULL */
 	bool elsewhere;
 } TcAppointment;
@@ -37,6 +38,10 @@ typedef struct TcAppointment
 /* Lock a row until the end of the transaction and read it; false if there is none. */
 extern bool tc_appointment_lock(int64 company_id, int64 appointment_id, TcAppointment *row);
 extern bool tc_appointment_lock_uid(int64 company_id, const char *uid, TcAppointment *row);
+
+/* The first with the row that it is to replace, if any (else its id is 0). */
+extern bool tc_appointment_lock_with_origin(int64 company_id, int64 appointment_id,
+											TcAppointment *row, TcAppointment *origin);
 
 /* The same by hold, without locking. */
 extern bool tc_appointment_of_hold(int64 company_id, int64 hold_id, TcAppointment *row);
@@ -53,6 +58,9 @@ extern void tc_appointment_insert(TcAppointment *row, const char *reason);
  */
 extern void tc_appointment_move(TcAppointment *row, const char *status, const char *uid,
 								const char *reason);
+
+/* Gives it another uid, or none (NULL). */
+extern void tc_appointment_rename(TcAppointment *row, const char *uid);
 
 /* Notes what else the calendar told: the time of that, and whether somebody came (-1: not said). */
 extern void tc_appointment_told(TcAppointment *row, TimestampTz told_at, int no_show);

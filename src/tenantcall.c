@@ -22,6 +22,7 @@
 #include "key.h"
 #include "lifecycle.h"
 #include "outbox.h"
+#include "outbox_flight.h"
 #include "owner_guard.h"
 #include "rate.h"
 #include "ready.h"
@@ -54,5 +55,6 @@ _PG_init(void)
 	tc_holds_init();
 	tc_booking_wait_init();
 	tc_outbox_init();
+	tc_outbox_send_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
