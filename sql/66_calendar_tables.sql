@@ -197,6 +197,9 @@ BEGIN
         FOREIGN KEY (company_id, appointment_id) REFERENCES appointments ON DELETE SET NULL (appointment_id)
     );
     CREATE INDEX calendar_events_appointment_idx ON calendar_events (company_id, appointment_id);
+    -- a webhook names an event type, and no company
+    CREATE INDEX services_event_type_idx ON services (calcom_event_type_id);
+    CREATE INDEX branch_services_event_type_idx ON branch_services (calcom_event_type_id);
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_appointment_tables(name) IS 'internal: part of create_tables()';

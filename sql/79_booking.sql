@@ -65,3 +65,15 @@ COMMENT ON COLUMN tenantcall.stat_outbox.waiting IS 'for an earlier order of the
 COMMENT ON COLUMN tenantcall.stat_outbox.dead IS 'given up: see table outbox for the error, and tenantcall.replay_outbox()';
 COMMENT ON COLUMN tenantcall.stat_outbox.oldest_age IS 'since the oldest that is not given up was ordered';
 REVOKE ALL ON tenantcall.stat_outbox FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.ingest_calcom(body text, signature text, received_at timestamptz DEFAULT now())
+    RETURNS TABLE (outcome text, reason text, company_id bigint, branch_id bigint, appointment_id bigint, status text)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'tc_ingest_calcom';
+COMMENT ON FUNCTION tenantcall.ingest_calcom(text, text, timestamptz) IS 'takes in a webhook of the calendar: applied, duplicate, merged, conflict, quarantined or rejected';
+REVOKE ALL ON FUNCTION tenantcall.ingest_calcom(text, text, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.ingest_calcom(body bytea, signature text, received_at timestamptz DEFAULT now())
+    RETURNS TABLE (outcome text, reason text, company_id bigint, branch_id bigint, appointment_id bigint, status text)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'tc_ingest_calcom';
+COMMENT ON FUNCTION tenantcall.ingest_calcom(bytea, text, timestamptz) IS 'takes in a webhook of the calendar: applied, duplicate, merged, conflict, quarantined or rejected';
+REVOKE ALL ON FUNCTION tenantcall.ingest_calcom(bytea, text, timestamptz) FROM PUBLIC;

@@ -29,8 +29,8 @@ typedef struct TcAppointment
 	TimestampTz told_at; /* 0: never */
 	char *time_zone;	 /* or NULL */
 	char *status;
-	char *uid; /* or NULL */
-	char *reason; /* or NULL */
+	char *uid;		 /* or NULL */
+	char *reason;	 /* or NULL */
 	Jsonb *customer; /* or NULL */
 	bool elsewhere;
 } TcAppointment;

@@ -3,8 +3,8 @@
  *		Bookings, as the caller orders, cancels and moves them.
  *
  *		hold --book()--> appointment (pending) + order in the outbox --commit--> worker
- *		appointment --cancel_booking()--> cancelling + order, or cancelled at once if nothing was sent
- *		appointment + hold --reschedule_booking()--> a second appointment (pending) + order
+ *		appointment --cancel_booking()--> cancelling + order, or cancelled at once if nothing was
+ *sent appointment + hold --reschedule_booking()--> a second appointment (pending) + order
  *
  * Nothing here speaks to the calendar: the order is written in the transaction of the appointment,
  * and the HTTP worker sends it after the commit.  Everything is idempotent: a hold has one
@@ -171,12 +171,11 @@ refuse_replaced(const TcAppointment *row)
 	int64 successor = tc_appointment_successor(row);
 
 	if (successor != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_TC_CONFLICT),
-				 errmsg("appointment " INT64_FORMAT " was moved to another time",
-						row->appointment_id),
-				 errdetail("Appointment " INT64_FORMAT " takes its place.", successor),
-				 errhint("Use that one.")));
+		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
+						errmsg("appointment " INT64_FORMAT " was moved to another time",
+							   row->appointment_id),
+						errdetail("Appointment " INT64_FORMAT " takes its place.", successor),
+						errhint("Use that one.")));
 }
 
 /* The reason of a cancellation or move, not too long for the calendar. */
@@ -216,10 +215,10 @@ cancel(TcAppointment *row, const TcOpenOrder *open, const char *reason)
 	if (strcmp(row->status, "rescheduled") == 0 || strcmp(row->status, "confirmed") == 0)
 		refuse_replaced(row);
 	if (tc_appointment_over(row->status))
-		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
-						errmsg("appointment " INT64_FORMAT " is %s", row->appointment_id,
-							   row->status),
-						errhint("There is nothing to cancel.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_CONFLICT),
+				 errmsg("appointment " INT64_FORMAT " is %s", row->appointment_id, row->status),
+				 errhint("There is nothing to cancel.")));
 	if (open->outbox_id != 0 && open->untouched)
 	{
 		tc_outbox_drop(row->company_id, open->outbox_id, "cancelled before it was sent");
@@ -258,16 +257,15 @@ check_move(const TcAppointment *row, const TcHold *hold)
 {
 	refuse_replaced(row);
 	if (strcmp(row->status, "confirmed") != 0)
-		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
-						errmsg("appointment " INT64_FORMAT " is %s", row->appointment_id,
-							   row->status),
-						errdetail("Only a confirmed one can be moved."),
-						errhint("See tenantcall.booking_result(), or book anew.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_CONFLICT),
+				 errmsg("appointment " INT64_FORMAT " is %s", row->appointment_id, row->status),
+				 errdetail("Only a confirmed one can be moved."),
+				 errhint("See tenantcall.booking_result(), or book anew.")));
 	tc_hold_require_usable(hold);
 	require_future(hold);
 	if (strcmp(row->credential, hold->credential) != 0 || row->event_type_id != hold->event_type_id)
-		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
-						errmsg("the hold is of another calendar"),
+		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT), errmsg("the hold is of another calendar"),
 						errdetail("An appointment keeps its event type when it is moved."),
 						errhint("Book the hold, and cancel the appointment.")));
 }

@@ -70,9 +70,8 @@ look(int64 company_id, int64 appointment_id, Result *result)
 	Oid table = get_relname_relid("appointments", tc_telephony_required()->schema);
 
 	if (!OidIsValid(table))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"appointments\" of tenantcall is missing")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("table \"appointments\" of tenantcall is missing")));
 	memset(result, 0, sizeof(*result));
 	tc_read_rows(table, matches, 2, visit_appointment, result);
 	if (!result->found)

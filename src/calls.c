@@ -49,8 +49,9 @@ static TcStatement find_call = {
 	.types = {TEXTOID},
 };
 static TcStatement provider_id = {
-	.sql = "SELECT provider_call_id FROM @.calls WHERE company_id = tenantcall.current_company_id() "
-		   "AND call_id = $1",
+	.sql =
+		"SELECT provider_call_id FROM @.calls WHERE company_id = tenantcall.current_company_id() "
+		"AND call_id = $1",
 	.nparams = 1,
 	.types = {INT8OID},
 };

@@ -23,8 +23,8 @@ static const char *const members[] = {"name", "email", "phone", "time_zone", "la
 static TC_NORETURN void
 refuse(const char *message, const char *hint)
 {
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", message),
-					errhint("%s", hint)));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", message), errhint("%s", hint)));
 }
 
 /* Raises on members that nobody would read. */
@@ -102,8 +102,8 @@ static void
 check_language(const char *language)
 {
 	size_t len = strlen(language);
-	bool good = (len == 2 || (len == 5 && language[2] == '-')) && islower((unsigned char) language[0]) &&
-				islower((unsigned char) language[1]);
+	bool good = (len == 2 || (len == 5 && language[2] == '-')) &&
+				islower((unsigned char) language[0]) && islower((unsigned char) language[1]);
 
 	if (good && len == 5)
 		good = isupper((unsigned char) language[3]) && isupper((unsigned char) language[4]);

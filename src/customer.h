@@ -12,8 +12,8 @@
 typedef struct TcCustomer
 {
 	char *name;
-	char *email;	 /* or NULL */
-	char *phone;	 /* E.164, or NULL */
+	char *email; /* or NULL */
+	char *phone; /* E.164, or NULL */
 	char *time_zone;
 	char *language; /* or NULL */
 } TcCustomer;

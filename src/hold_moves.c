@@ -104,11 +104,11 @@ tc_hold_require_usable(const TcHold *hold)
 
 	if (strcmp(state, "held") == 0)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_TC_CONFLICT), errmsg("hold " INT64_FORMAT " is %s", hold->hold_id, state),
-			 hold->reason != NULL ? errdetail("Reason: %s.", hold->reason)
-								  : errdetail("Somebody else may have the slot by now."),
-			 errhint("Hold the slot again: tenantcall.hold_slot().")));
+	ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
+					errmsg("hold " INT64_FORMAT " is %s", hold->hold_id, state),
+					hold->reason != NULL ? errdetail("Reason: %s.", hold->reason)
+										 : errdetail("Somebody else may have the slot by now."),
+					errhint("Hold the slot again: tenantcall.hold_slot().")));
 }
 
 /* Held becomes booked. */
@@ -133,9 +133,9 @@ tell_slots(uint64 count)
 	{
 		bool isnull;
 
-		tc_slot_changed_at_commit(
-			SPI_getvalue(rows->vals[i], rows->tupdesc, 1),
-			DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull)));
+		tc_slot_changed_at_commit(SPI_getvalue(rows->vals[i], rows->tupdesc, 1),
+								  DatumGetInt64(
+									  SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull)));
 	}
 }
 

@@ -25,8 +25,8 @@
 #include "port/pg_bswap.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "act.h"
@@ -77,11 +77,12 @@ static TcStatement expire_in_the_way = {
 	.types = {INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 };
 static TcStatement free_seats = {
-	.sql = "WITH taken AS MATERIALIZED (SELECT h.seat FROM @.slot_holds AS h WHERE " IN_THE_WAY
-		   "AND h.state IN ('held', 'booked')) "
-		   "SELECT s.seat FROM generate_series(1, $6) AS s (seat) "
-		   "WHERE (SELECT count(*) FROM taken) < $6 AND s.seat NOT IN (SELECT t.seat FROM taken AS t) "
-		   "ORDER BY s.seat",
+	.sql =
+		"WITH taken AS MATERIALIZED (SELECT h.seat FROM @.slot_holds AS h WHERE " IN_THE_WAY
+		"AND h.state IN ('held', 'booked')) "
+		"SELECT s.seat FROM generate_series(1, $6) AS s (seat) "
+		"WHERE (SELECT count(*) FROM taken) < $6 AND s.seat NOT IN (SELECT t.seat FROM taken AS t) "
+		"ORDER BY s.seat",
 	.nparams = 6,
 	.types = {INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID},
 };
@@ -149,11 +150,10 @@ tc_require_active(const TcContext *tenant, const char *what)
 
 	if (tc_directory_company(tenant->company_id, &company) && !company.suspended)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_TC_CONFLICT),
-			 errmsg("company " INT64_FORMAT " is suspended", (int64) tenant->company_id),
-			 errdetail("A suspended company cannot %s.", what),
-			 errhint("An administrator calls tenantcall.set_company_status().")));
+	ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
+					errmsg("company " INT64_FORMAT " is suspended", (int64) tenant->company_id),
+					errdetail("A suspended company cannot %s.", what),
+					errhint("An administrator calls tenantcall.set_company_status().")));
 }
 
 /* Raises: somebody else has the slot. */
@@ -176,17 +176,15 @@ check_time(const TcCalendar *calendar, TimestampTz starts_at)
 		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 						errmsg("argument \"starts_at\" must be finite")));
 	if (starts_at <= now)
-		ereport(ERROR,
-				(errcode(ERRCODE_TC_CONFLICT), errmsg("the slot is in the past"),
-				 errdetail("It begins at %s.", timestamptz_to_str(starts_at)),
-				 errhint("Offer one of those that tenantcall.available_slots() returns.")));
+		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT), errmsg("the slot is in the past"),
+						errdetail("It begins at %s.", timestamptz_to_str(starts_at)),
+						errhint("Offer one of those that tenantcall.available_slots() returns.")));
 	if (starts_at < tc_calendar_earliest(calendar, now))
-		ereport(ERROR,
-				(errcode(ERRCODE_TC_CONFLICT), errmsg("the slot is too soon"),
-				 errdetail("Service " INT64_FORMAT " must be booked further ahead: see its "
-						   "min_notice.",
-						   calendar->service_id),
-				 errhint("Offer one of those that tenantcall.available_slots() returns.")));
+		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT), errmsg("the slot is too soon"),
+						errdetail("Service " INT64_FORMAT " must be booked further ahead: see its "
+								  "min_notice.",
+								  calendar->service_id),
+						errhint("Offer one of those that tenantcall.available_slots() returns.")));
 }
 
 /* Locks the call; raises unless it is one of the company and under way. */
@@ -206,10 +204,10 @@ lock_call_under_way(int64 company_id, int64 call_id)
 						 "returned.")));
 	status = tc_result_text(1);
 	if (tc_call_state_over(status))
-		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
-						errmsg("call " INT64_FORMAT " is over", call_id),
-						errdetail("It is %s; what it held was released.", status),
-						errhint("Hold slots for calls that are under way.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_CONFLICT), errmsg("call " INT64_FORMAT " is over", call_id),
+				 errdetail("It is %s; what it held was released.", status),
+				 errhint("Hold slots for calls that are under way.")));
 }
 
 /* What the call holds there already; 0: nothing. */
@@ -329,8 +327,7 @@ Datum
 tc_hold_slot(PG_FUNCTION_ARGS)
 {
 	int64 service_id = tc_arg_id(fcinfo, 0, "service_id");
-	TcHold order = {.service_id = service_id,
-					.call_id = tc_arg_optional_id(fcinfo, 2, "call_id")};
+	TcHold order = {.service_id = service_id, .call_id = tc_arg_optional_id(fcinfo, 2, "call_id")};
 	const TcContext *tenant = tc_entered_tenant();
 	int64 company_id = tenant->company_id;
 	const TcCalendar *calendar;

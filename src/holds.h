@@ -37,7 +37,8 @@ extern void tc_require_active(const TcContext *tenant, const char *what);
 
 /* All of the following: the caller acts for the company (act.h). */
 
-/* Locks a hold until the end of the transaction, and reads it; raises PT404, and unless usable PT409. */
+/* Locks a hold until the end of the transaction, and reads it; raises PT404, and unless usable
+ * PT409. */
 extern void tc_hold_lock(int64 company_id, int64 hold_id, TcHold *hold);
 extern void tc_hold_require_usable(const TcHold *hold);
 

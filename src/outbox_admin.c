@@ -59,15 +59,16 @@ static TcStatement revive_orders = {
 	.types = {INT8OID, INT8OID},
 };
 static TcStatement count_orders = {
-	.sql = "SELECT d.company_id, d.credential, "
-		   "count(*) FILTER (WHERE d.state = 'queued'), count(*) FILTER (WHERE d.state = 'sending'), "
-		   "count(*) FILTER (WHERE d.state = 'reconcile'), "
-		   "count(*) FILTER (WHERE d.state = 'waiting'), count(*) FILTER (WHERE d.state = 'dead'), "
-		   "clock_timestamp() - min(d.created_at) FILTER (WHERE d.state <> 'dead'), "
-		   "min(d.due_at) FILTER (WHERE d.state IN ('queued', 'reconcile')), "
-		   "EXISTS (SELECT FROM tenantcall.outbox_pause) "
-		   "FROM tenantcall.outbox_due AS d WHERE $1 IS NULL OR d.company_id = $1 "
-		   "GROUP BY d.company_id, d.credential ORDER BY d.company_id, d.credential",
+	.sql =
+		"SELECT d.company_id, d.credential, "
+		"count(*) FILTER (WHERE d.state = 'queued'), count(*) FILTER (WHERE d.state = 'sending'), "
+		"count(*) FILTER (WHERE d.state = 'reconcile'), "
+		"count(*) FILTER (WHERE d.state = 'waiting'), count(*) FILTER (WHERE d.state = 'dead'), "
+		"clock_timestamp() - min(d.created_at) FILTER (WHERE d.state <> 'dead'), "
+		"min(d.due_at) FILTER (WHERE d.state IN ('queued', 'reconcile')), "
+		"EXISTS (SELECT FROM tenantcall.outbox_pause) "
+		"FROM tenantcall.outbox_due AS d WHERE $1 IS NULL OR d.company_id = $1 "
+		"GROUP BY d.company_id, d.credential ORDER BY d.company_id, d.credential",
 	.nparams = 1,
 	.types = {INT8OID},
 };

@@ -126,8 +126,8 @@ flight_text(TcFlight *flight, int column)
 static TcFlight *
 make_flight(HeapTuple row, TupleDesc desc)
 {
-	MemoryContext memory =
-		AllocSetContextCreate(TopTransactionContext, "tenantcall outbox order", ALLOCSET_SMALL_SIZES);
+	MemoryContext memory = AllocSetContextCreate(TopTransactionContext, "tenantcall outbox order",
+												 ALLOCSET_SMALL_SIZES);
 	TcFlight *flight = MemoryContextAllocZero(memory, sizeof(TcFlight));
 	bool isnull;
 

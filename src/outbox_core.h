@@ -33,9 +33,9 @@ typedef enum TcOutboxHeard
 	TC_HEARD_NOTHING,  /* sent, and no clear answer */
 	TC_HEARD_DONE,
 	TC_HEARD_REFUSED,
-	TC_HEARD_THERE,	   /* looked: the calendar has it */
+	TC_HEARD_THERE,		/* looked: the calendar has it */
 	TC_HEARD_NOT_THERE, /* looked: it does not */
-	TC_HEARD_GONE	   /* looked: it can no longer be */
+	TC_HEARD_GONE		/* looked: it can no longer be */
 } TcOutboxHeard;
 
 typedef enum TcOutboxNext

@@ -54,12 +54,12 @@ typedef struct TcOutcome
 {
 	TcOutboxNext next;
 	int64 delay_ms;
-	int http_status;	 /* 0: none */
-	bool refusal;		 /* reason is the calendar's refusal */
-	bool not_sent;		 /* surely nothing reached the calendar */
-	const char *uid;	 /* the booking's, or NULL */
-	const char *reason;	 /* of what went wrong, or NULL */
-	const char *became;	 /* status of the appointment if not the one of next, or NULL */
+	int http_status;	/* 0: none */
+	bool refusal;		/* reason is the calendar's refusal */
+	bool not_sent;		/* surely nothing reached the calendar */
+	const char *uid;	/* the booking's, or NULL */
+	const char *reason; /* of what went wrong, or NULL */
+	const char *became; /* status of the appointment if not the one of next, or NULL */
 } TcOutcome;
 
 /*

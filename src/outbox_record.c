@@ -127,8 +127,7 @@ absorb_double(const TcAppointment *row, const char *uid)
 	tc_appointment_rename(&other, NULL);
 	if (!tc_appointment_over(other.status))
 		tc_appointment_move(&other, "cancelled", NULL,
-							psprintf("the same as appointment " INT64_FORMAT,
-									 row->appointment_id));
+							psprintf("the same as appointment " INT64_FORMAT, row->appointment_id));
 }
 
 /* A booking was made. */

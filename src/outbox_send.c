@@ -264,6 +264,11 @@ is_settled(const TcFlight *flight, TcOutcome *outcome)
 		return true;
 	}
 	outcome->next = TC_NEXT_REFUSED;
+	if (flight->request == NULL && flight->step == TC_OUTBOX_SEND)
+	{
+		outcome->reason = "the customer's data was erased";
+		return true;
+	}
 	outcome->reason = flight->overdue ? "the time has come before it could be booked"
 									  : "the booking to be moved has no uid";
 	return flight->step == TC_OUTBOX_SEND && !flight->sent_before &&

@@ -9,8 +9,7 @@
 
 #include "datatype/timestamp.h"
 
-#define TC_UNIX_EPOCH                                                                              \
-	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+#define TC_UNIX_EPOCH ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 /* A finite time as the cores have it, and back. */
 static inline int64
