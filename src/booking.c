@@ -219,7 +219,7 @@ cancel(TcAppointment *row, const TcOpenOrder *open, const char *reason)
 				(errcode(ERRCODE_TC_CONFLICT),
 				 errmsg("appointment " INT64_FORMAT " is %s", row->appointment_id, row->status),
 				 errhint("There is nothing to cancel.")));
-	if (open->outbox_id != 0 && open->untouched)
+	if (open->outbox_id != 0 && open->untouched && row->uid == NULL)
 	{
 		tc_outbox_drop(row->company_id, open->outbox_id, "cancelled before it was sent");
 		tc_appointment_move(row, "cancelled", NULL, reason);
