@@ -54,7 +54,8 @@ struct TcHttpJob
 
 	/* private to http_queue.c; a job starts zeroed */
 	struct TcHttpAccount *account;
-	int64 expires; /* of tc_http_now() */
+	struct TcHttpEntry *share; /* the company's part in the account's statistics, or NULL */
+	int64 expires;			   /* of tc_http_now() */
 	int64 submitted, started;
 	int place; /* where it is: queued, in flight, refused */
 	TcFairItem fair;
