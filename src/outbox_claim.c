@@ -31,7 +31,7 @@
 #include "outbox_flight.h"
 #include "telephony.h"
 
-#define LEASE_MARGIN_MS 5000
+#define LEASE_MARGIN_MS 2000
 
 static TcStatement claim_due = {
 	.sql =

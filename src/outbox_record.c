@@ -179,12 +179,13 @@ move_appointment(const TcFlight *flight, const TcOutcome *outcome, const char *r
 		record_booked(flight, &old, &row, outcome);
 	else if (outcome->next == TC_NEXT_REFUSED)
 		record_refused(&row, outcome, reason);
+	else if (outcome->next == TC_NEXT_DEAD)
+		tc_appointment_move(&row, NULL, NULL,
+							psprintf("given up after %d attempts: %s", flight->attempt,
+									 reason != NULL ? reason : "no answer"));
 	else if (is_open(&row))
-		tc_appointment_move(&row,
-							outcome->next == TC_NEXT_LOOK	? "unknown"
-							: outcome->next == TC_NEXT_SEND ? "pending"
-															: NULL,
-							NULL, reason);
+		tc_appointment_move(&row, outcome->next == TC_NEXT_LOOK ? "unknown" : "pending", NULL,
+							reason);
 }
 
 /* Ends the order, and lets the one go that waits for it. */
