@@ -10,6 +10,8 @@ import os
 import pathlib
 import struct
 import tempfile
+import threading
+import time
 
 import pgserver
 
@@ -158,3 +160,30 @@ class Stage:
     def wait_for(self, name, condition):
         """Waits for a condition on the credential's row of stat_http."""
         self.cluster.wait_until(lambda: self.stat(name, condition) == "t", condition)
+
+
+class Load:
+    """Two companies that always want more than there is."""
+
+    def __init__(self, stage, name):
+        self.stage, self.name, self.stop = stage, name, threading.Event()
+        self.answered = {1: 0, 2: 0}
+        self.threads = [threading.Thread(target=self._run, args=(company,)) for company in self.answered]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, company):
+        while not self.stop.is_set():
+            try:
+                result = self.stage.ask(self.name, requests=20, at_once=5, company_id=company,
+                                        max_wait="1 s")
+                self.answered[company] += result["answered"]
+            except Exception:  # the server is being restarted
+                time.sleep(0.05)
+
+    def end(self):
+        """Stops; what was answered."""
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+        return self.answered

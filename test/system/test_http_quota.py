@@ -1,16 +1,14 @@
 """The quota: no window of the calendar's ever sees more than its limit.
 
-The window is scaled down to 2 s; the real one of 60 s, for an hour, is test/bench/http_soak.py.
+The window is scaled down to 2 s; test/bench/http_soak.py takes the real one of 60 s, for an hour.
 """
 import os
 import signal
-import threading
-import time
 
 import pytest
 
 import pgserver
-from http_stage import CONF, Preload, Stage
+from http_stage import CONF, Load, Preload, Stage
 
 WINDOW, LIMIT = 2, 24
 QUOTA = {"tenantcall.http_quota": LIMIT, "tenantcall.http_quota_window": WINDOW,
@@ -30,33 +28,6 @@ def stage(workspace, install):
     stage.wait_for_worker()
     yield stage
     server.stop("immediate")
-
-
-class Load:
-    """Two companies that always want more than there is."""
-
-    def __init__(self, stage, name):
-        self.stage, self.name, self.stop = stage, name, threading.Event()
-        self.answered = {1: 0, 2: 0}
-        self.threads = [threading.Thread(target=self._run, args=(company,)) for company in self.answered]
-        for thread in self.threads:
-            thread.start()
-
-    def _run(self, company):
-        while not self.stop.is_set():
-            try:
-                result = self.stage.ask(self.name, requests=20, at_once=5, company_id=company,
-                                        max_wait="1 s")
-                self.answered[company] += result["answered"]
-            except Exception:  # the server is being restarted
-                time.sleep(0.05)
-
-    def end(self):
-        """Stops; what was answered."""
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
-        return self.answered
 
 
 def arrivals(calcom):
