@@ -27,11 +27,12 @@ CREATE TABLE tenantcall.concurrency_policies
     max_calls integer NOT NULL CHECK (max_calls BETWEEN 0 AND 1000000),
     reserved_inbound integer NOT NULL CHECK (reserved_inbound BETWEEN 0 AND max_calls),
     burst integer NOT NULL CHECK (burst BETWEEN 0 AND 1000000),
-    unbound_ttl interval CHECK (unbound_ttl BETWEEN '1 second' AND '7 days' AND branch_id = 0),
-    bound_ttl interval CHECK (bound_ttl BETWEEN '1 second' AND '7 days' AND branch_id = 0),
+    unbound_ttl interval CHECK (unbound_ttl BETWEEN '1 second' AND '7 days'),
+    bound_ttl interval CHECK (bound_ttl BETWEEN '1 second' AND '7 days'),
     enabled boolean NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (company_id, branch_id)
+    PRIMARY KEY (company_id, branch_id),
+    CHECK (branch_id = 0 OR unbound_ttl IS NULL AND bound_ttl IS NULL)
 );
 COMMENT ON TABLE tenantcall.concurrency_policies IS 'how many calls at once: what set_concurrency_policy() has set for all companies (company_id 0), a company (branch_id 0), or a branch';
 COMMENT ON COLUMN tenantcall.concurrency_policies.reserved_inbound IS 'of max_calls: never used by outbound calls';

@@ -36,13 +36,14 @@
 #define LOCK_WAIT 5000
 #define LOCK_WAIT_TEXT "5000"
 
+/* The array makes the sub-select run once: in a join its LIMIT would start over with each row. */
 static TcStatement delete_expired = {
-	.sql = "DELETE FROM @.call_leases AS l USING (SELECT holder FROM @.call_leases "
-		   "WHERE company_id = $1 AND seen_at <= CASE WHEN provider_call_id IS NULL THEN $2 "
-		   "ELSE $3 END LIMIT 100 FOR UPDATE SKIP LOCKED) AS e "
-		   "WHERE l.company_id = $1 AND l.holder = e.holder",
-	.nparams = 3,
-	.types = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	.sql = "DELETE FROM @.call_leases WHERE company_id = $1 AND holder = ANY (ARRAY("
+		   "SELECT holder FROM @.call_leases WHERE company_id = $1 AND seen_at <= "
+		   "CASE WHEN provider_call_id IS NULL THEN $2 ELSE $3 END "
+		   "LIMIT $4 FOR UPDATE SKIP LOCKED))",
+	.nparams = 4,
+	.types = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
 };
 static TcStatement insert_lease = {
 	.sql = "INSERT INTO @.call_leases (company_id, holder, direction, branch_id, acquired_at, "
@@ -122,19 +123,18 @@ tc_lease_count(int64 company_id, int64 branch_id, const TcLeasePolicies *policie
 				 visit_lease, &counting);
 }
 
-/* Deletes expired leases, unless that could make a transaction fail that has a fixed snapshot. */
-static void
-drop_expired(int64 company_id, const TcLeasePolicies *policies)
+/* Deletes expired leases, at most so many. */
+int64
+tc_lease_expire(int64 company_id, const TcLeasePolicies *policies, int64 most)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TcParams params = {0};
 
-	if (IsolationUsesXactSnapshot())
-		return;
 	tc_param_int8(&params, company_id);
 	tc_param_datum(&params, TimestampTzGetDatum(now - policies->unbound_ttl), false);
 	tc_param_datum(&params, TimestampTzGetDatum(now - policies->bound_ttl), false);
-	(void) tc_execute(&delete_expired, &params);
+	tc_param_int8(&params, most);
+	return (int64) tc_execute(&delete_expired, &params);
 }
 
 /* Waits for the company's lock. */
@@ -157,8 +157,9 @@ tc_lease_ask(const TcLeaseAsk *ask, TcLeaseAnswer *answer)
 
 	tc_lease_policies(tenant->company_id, tenant->branch_id, &policies);
 	tc_lease_count(tenant->company_id, tenant->branch_id, &policies, &count);
-	if (count.expired > 0)
-		drop_expired(tenant->company_id, &policies);
+	/* where the snapshot is fixed, a row that somebody else deleted would make us fail */
+	if (count.expired > 0 && !IsolationUsesXactSnapshot())
+		(void) tc_lease_expire(tenant->company_id, &policies, 100);
 	answer->refused = NULL;
 	answer->in_use = count.company.inbound + count.company.outbound;
 	answer->limit =

@@ -54,6 +54,9 @@ extern bool tc_lease_hold(const TcLeaseAsk *ask);
 extern void tc_lease_count(int64 company_id, int64 branch_id, const TcLeasePolicies *policies,
 						   TcLeaseCount *count);
 
+/* Deletes expired leases of the company that is acted for, at most so many; how many. */
+extern int64 tc_lease_expire(int64 company_id, const TcLeasePolicies *policies, int64 most);
+
 /*
  * What an event that was merged means for the call's lease: bound, made, renewed or given back.
  * Never refuses, never waits for admission.  Acting for the company, holding the call's row.

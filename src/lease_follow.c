@@ -134,6 +134,7 @@ keep(const TcDelivery *delivery, int64 company_id, const TcMergeResult *merged,
 	const TcCallFacts *facts = &delivery->message.facts;
 	bool outbound = facts->direction != NULL && strcmp(facts->direction, "outbound") == 0;
 	TcParams params = sign_of_life(delivery, company_id);
+	TcParams made;
 
 	if (!merged->new_call && renew(&params))
 	{
@@ -148,9 +149,11 @@ keep(const TcDelivery *delivery, int64 company_id, const TcMergeResult *merged,
 	}
 	if (bind_waiting(&params, correlation != NULL ? correlation : delivery->message.call_id))
 		return;
-	tc_param_int8(&params, merged->branch_id);
-	tc_param_text(&params, outbound ? "outbound" : "inbound");
-	(void) tc_execute(&make_lease, &params);
+	made = params;
+	tc_param_int8(&made, merged->branch_id);
+	tc_param_text(&made, outbound ? "outbound" : "inbound");
+	if (tc_execute(&make_lease, &made) == 0)
+		(void) tc_execute(&renew_lease, &params); /* bound before its first event came */
 }
 
 /* What an event that was merged means for the call's lease. */

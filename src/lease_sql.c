@@ -58,19 +58,10 @@ static TcStatement bind_lease = {
 	.nparams = 3,
 	.types = {INT8OID, TEXTOID, TEXTOID},
 };
-static TcStatement expire_leases = {
-	.sql = "DELETE FROM @.call_leases AS l USING (SELECT holder FROM @.call_leases "
-		   "WHERE company_id = $1 AND seen_at <= CASE WHEN provider_call_id IS NULL THEN $2 "
-		   "ELSE $3 END LIMIT $4 FOR UPDATE SKIP LOCKED) AS e "
-		   "WHERE l.company_id = $1 AND l.holder = e.holder",
-	.nparams = 4,
-	.types = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
-};
 static TcStatement expire_requests = {
-	.sql = "DELETE FROM @.inbound_requests AS r USING (SELECT request_id FROM @.inbound_requests "
-		   "WHERE company_id = $1 AND received_at < clock_timestamp() - interval '1 day' "
-		   "LIMIT $2 FOR UPDATE SKIP LOCKED) AS e "
-		   "WHERE r.company_id = $1 AND r.request_id = e.request_id",
+	.sql = "DELETE FROM @.inbound_requests WHERE company_id = $1 AND request_id = ANY (ARRAY("
+		   "SELECT request_id FROM @.inbound_requests WHERE company_id = $1 "
+		   "AND received_at < now() - interval '1 day' LIMIT $2 FOR UPDATE SKIP LOCKED))",
 	.nparams = 2,
 	.types = {INT8OID, INT8OID},
 };
@@ -307,19 +298,13 @@ tc_release_call_lease(PG_FUNCTION_ARGS)
 static int64
 expire_for(const TcContext *company, int64 most)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	TcLeasePolicies policies;
-	TcParams params = {0};
 	int64 deleted;
 	TcAct act;
 
 	tc_act_begin(&act, TC_AS_OWNER, company);
 	tc_lease_policies(company->company_id, 0, &policies);
-	tc_param_int8(&params, company->company_id);
-	tc_param_datum(&params, TimestampTzGetDatum(now - policies.unbound_ttl), false);
-	tc_param_datum(&params, TimestampTzGetDatum(now - policies.bound_ttl), false);
-	tc_param_int8(&params, most);
-	deleted = (int64) tc_execute(&expire_leases, &params);
+	deleted = tc_lease_expire(company->company_id, &policies, most);
 	tc_act_end(&act);
 	return deleted;
 }
