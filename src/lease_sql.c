@@ -23,7 +23,6 @@
 #include "args.h"
 #include "companies.h"
 #include "errors.h"
-#include "guard.h"
 #include "lease.h"
 #include "telephony.h"
 
@@ -33,9 +32,17 @@ PG_FUNCTION_INFO_V1(tc_release_call_lease);
 PG_FUNCTION_INFO_V1(tc_expire_call_leases);
 PG_FUNCTION_INFO_V1(tc_call_lease_stats);
 
+#define FIND_CALL                                                                                  \
+	"SELECT status, ended_at IS NOT NULL OR analyzed_at IS NOT NULL FROM @.calls "                 \
+	"WHERE company_id = $1 AND provider = 'retell' AND provider_call_id = $2"
+
 static TcStatement find_call = {
-	.sql = "SELECT status, ended_at IS NOT NULL OR analyzed_at IS NOT NULL FROM @.calls "
-		   "WHERE company_id = $1 AND provider = 'retell' AND provider_call_id = $2 FOR UPDATE",
+	.sql = FIND_CALL,
+	.nparams = 2,
+	.types = {INT8OID, TEXTOID},
+};
+static TcStatement lock_call = {
+	.sql = FIND_CALL " FOR UPDATE",
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
 };
@@ -93,16 +100,16 @@ outbound_argument(FunctionCallInfo fcinfo, int arg)
 	return direction[0] == 'o';
 }
 
-/* Is the call known, and over?  Locks its row. */
+/* Is the call known, and over?  The statement finds its row, or locks it as well. */
 static bool
-call_is_over(int64 company_id, const char *provider_call_id)
+call_is_over(TcStatement *statement, int64 company_id, const char *provider_call_id)
 {
 	TcParams params = {0};
 	bool isnull;
 
 	tc_param_int8(&params, company_id);
 	tc_param_text(&params, provider_call_id);
-	if (tc_execute(&find_call, &params) == 0)
+	if (tc_execute(statement, &params) == 0)
 		return false;
 	return DatumGetBool(tc_result_datum(2, &isnull)) || !tc_lease_state_live(tc_result_text(1));
 }
@@ -194,7 +201,7 @@ acquire(const TcLeaseAsk *ask, TcLeaseAnswer *answer, TimestampTz *until)
 	(void) drop_lease(company_id, ask->holder); /* expired */
 	if (!tc_directory_company(company_id, &company) || company.suspended)
 		answer->refused = "company_suspended";
-	else if (call_is_over(company_id, ask->holder))
+	else if (call_is_over(&find_call, company_id, ask->holder))
 		answer->refused = "call_is_over";
 	if (answer->refused != NULL)
 	{
@@ -243,7 +250,7 @@ bind_to(int64 company_id, const char *holder, const char *call_id)
 {
 	TcParams params = {0};
 
-	if (call_is_over(company_id, call_id))
+	if (call_is_over(&lock_call, company_id, call_id))
 	{
 		(void) drop_lease(company_id, holder);
 		return false;
