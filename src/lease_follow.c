@@ -41,7 +41,8 @@ static TcStatement renew_lease = {
 };
 static TcStatement bind_lease = {
 	.sql = "UPDATE @.call_leases SET provider_call_id = $2, seen_at = greatest(seen_at, $3) "
-		   "WHERE company_id = $1 AND holder = $4 AND provider_call_id IS NULL",
+		   "WHERE company_id = $1 AND holder = $4 AND provider_call_id IS NULL AND NOT EXISTS "
+		   "(SELECT FROM @.call_leases WHERE company_id = $1 AND provider_call_id = $2)",
 	.nparams = 4,
 	.types = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID},
 };
@@ -51,14 +52,13 @@ static TcStatement make_lease = {
 	.nparams = 5,
 	.types = {INT8OID, TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID},
 };
-static TcStatement release_lease = {
-	.sql =
-		"DELETE FROM @.call_leases WHERE company_id = $1 "
-		"AND (provider_call_id = $2 OR holder = $2 OR (holder = $3 AND provider_call_id IS NULL))",
-	.nparams = 3,
-	.types = {INT8OID, TEXTOID, TEXTOID},
+/* Two statements, since one with OR would read all leases of the company. */
+static TcStatement release_bound = {
+	.sql = "DELETE FROM @.call_leases WHERE company_id = $1 AND provider_call_id = $2",
+	.nparams = 2,
+	.types = {INT8OID, TEXTOID},
 };
-static TcStatement drop_unbound = {
+static TcStatement release_waiting = {
 	.sql = "DELETE FROM @.call_leases WHERE company_id = $1 AND holder = $2 "
 		   "AND provider_call_id IS NULL",
 	.nparams = 2,
@@ -78,16 +78,25 @@ tc_lease_state_live(const char *state)
 	return current != abandoned && tc_lifecycle_may_move(lifecycle, current, abandoned);
 }
 
-/* Gives back the call's lease, and the one of its inbound request (NULL: none). */
-static void
-release(int64 company_id, const char *call_id, const char *correlation)
+/* Gives back one lease, by its call or its holder; false if there is none. */
+static bool
+release_of(TcStatement *statement, int64 company_id, const char *holder)
 {
 	TcParams params = {0};
 
 	tc_param_int8(&params, company_id);
-	tc_param_text(&params, call_id);
-	tc_param_text(&params, correlation);
-	(void) tc_execute(&release_lease, &params);
+	tc_param_text(&params, holder);
+	return tc_execute(statement, &params) > 0;
+}
+
+/* Gives back the call's lease, and the one of its inbound request (NULL: none). */
+static void
+release(int64 company_id, const char *call_id, const char *correlation)
+{
+	if (!release_of(&release_bound, company_id, call_id))
+		(void) release_of(&release_waiting, company_id, call_id);
+	if (correlation != NULL)
+		(void) release_of(&release_waiting, company_id, correlation);
 }
 
 /* The call, and when it was seen; what was received long ago is no sign that it lives now. */
@@ -126,33 +135,34 @@ bind_waiting(const TcParams *params, const char *holder)
 	return tc_execute(&bind_lease, &bound) > 0;
 }
 
-/* The call goes on: it has a lease from now on. */
+/* Makes a lease; false if the call, or its id as holder, has one. */
+static bool
+make(const TcParams *params, const TcDelivery *delivery, const TcMergeResult *merged)
+{
+	const char *direction = delivery->message.facts.direction;
+	bool outbound = direction != NULL && strcmp(direction, "outbound") == 0;
+	TcParams made = *params;
+
+	tc_param_int8(&made, merged->branch_id);
+	tc_param_text(&made, outbound ? "outbound" : "inbound");
+	return tc_execute(&make_lease, &made) > 0;
+}
+
+/* The call goes on: it has a lease from now on.  Most likely first, since each is a statement. */
 static void
 keep(const TcDelivery *delivery, int64 company_id, const TcMergeResult *merged,
 	 const char *correlation)
 {
-	const TcCallFacts *facts = &delivery->message.facts;
-	bool outbound = facts->direction != NULL && strcmp(facts->direction, "outbound") == 0;
 	TcParams params = sign_of_life(delivery, company_id);
-	TcParams made;
 
 	if (!merged->new_call && renew(&params))
 	{
-		TcParams other = {0};
-
-		if (correlation == NULL)
-			return;
-		tc_param_int8(&other, company_id);
-		tc_param_text(&other, correlation);
-		(void) tc_execute(&drop_unbound, &other);
-		return;
+		if (correlation != NULL)
+			(void) release_of(&release_waiting, company_id, correlation);
 	}
-	if (bind_waiting(&params, correlation != NULL ? correlation : delivery->message.call_id))
+	else if (correlation != NULL && bind_waiting(&params, correlation))
 		return;
-	made = params;
-	tc_param_int8(&made, merged->branch_id);
-	tc_param_text(&made, outbound ? "outbound" : "inbound");
-	if (tc_execute(&make_lease, &made) == 0)
+	else if (!make(&params, delivery, merged) && !bind_waiting(&params, delivery->message.call_id))
 		(void) tc_execute(&renew_lease, &params); /* bound before its first event came */
 }
 

@@ -46,9 +46,13 @@ static TcStatement lock_call = {
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
 };
-static TcStatement delete_lease = {
-	.sql = "DELETE FROM @.call_leases WHERE company_id = $1 "
-		   "AND (holder = $2 OR provider_call_id = $2)",
+static TcStatement delete_held = {
+	.sql = "DELETE FROM @.call_leases WHERE company_id = $1 AND holder = $2",
+	.nparams = 2,
+	.types = {INT8OID, TEXTOID},
+};
+static TcStatement delete_bound = {
+	.sql = "DELETE FROM @.call_leases WHERE company_id = $1 AND provider_call_id = $2",
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
 };
@@ -168,7 +172,7 @@ drop_lease(int64 company_id, const char *holder)
 
 	tc_param_int8(&params, company_id);
 	tc_param_text(&params, holder);
-	return tc_execute(&delete_lease, &params) > 0;
+	return tc_execute(&delete_held, &params) + tc_execute(&delete_bound, &params) > 0;
 }
 
 /* Records that a lease was refused. */

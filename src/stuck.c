@@ -52,7 +52,7 @@ static TcStatement close_stuck = {
 		   "closed AS (UPDATE @.calls AS c SET status = '" ABANDONED "' FROM stuck AS s "
 		   "WHERE c.company_id = $1 AND c.call_id = s.call_id RETURNING c.call_id), "
 		   "released AS (DELETE FROM @.call_leases AS l USING stuck AS s WHERE l.company_id = $1 "
-		   "AND (l.provider_call_id = s.provider_call_id OR l.holder = s.provider_call_id)) "
+		   "AND l.provider_call_id = s.provider_call_id) "
 		   "SELECT s.* FROM stuck AS s JOIN closed USING (call_id)",
 	.nparams = 4,
 	.types = {INT8OID, TEXTARRAYOID, INTERVALOID, INT8OID},

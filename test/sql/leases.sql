@@ -142,7 +142,10 @@ SELECT lease_event('call_ended', 'lease_e3', changes => '{"disconnection_reason"
 SELECT lease_event('call_ended', 'lease_e4', changes => '{"disconnection_reason": "dial_busy", "call_status": "not_connected"}'),
        lease_event('call_started', 'lease_e4');
 SELECT lease_event('call_started', 'lease_e5');
+BEGIN;
+SELECT tenantcall.enter(:one);
 SELECT count(*) FROM tenantcall.close_stuck_calls('1 microsecond');
+COMMIT;
 SELECT lease_event('transcript_updated', 'lease_e5');
 SELECT * FROM lease_rows WHERE company = 'one' AND provider_call_id IS NOT NULL;
 
