@@ -13,16 +13,17 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "act.h"
 #include "args.h"
 #include "directory.h"
 #include "errors.h"
-#include "inval.h"
 #include "lease_policy.h"
 #include "telephony.h"
 
@@ -128,7 +129,7 @@ static void
 read_policies(const char *table, int64 company_id, TcRowVisitor visit, Gathering *gathering)
 {
 	TcMatch match = {"company_id", INT8OID, Int64GetDatum(company_id)};
-	Oid relid = tc_own_relation(table);
+	Oid relid = get_relname_relid(table, get_namespace_oid("tenantcall", false));
 
 	if (!OidIsValid(relid))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),

@@ -203,6 +203,29 @@ def test_kills_between(make_cluster):
         assert ring(gateway, body)[0] == "limited"
 
 
+def test_admission_waits_with_an_end(house):
+    """Whoever keeps the company's lock keeps others waiting, but not for ever."""
+    company = house.companies[0]
+    with house.connect() as holder, house.connect() as gateway:
+        holder.execute("BEGIN")
+        holder.execute("SELECT tenantcall.acquire_call_lease(%s, 'x')", [company])
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            ring(gateway, ring_body(house.numbers[company][0]))
+        # other companies do not wait; nor do events; nor does company_lock() get in the way
+        assert ring(gateway, ring_body(house.numbers[house.companies[1]][0]))[0] == "accepted"
+        got = ingest(gateway, message("call_started", "not kept waiting",
+                                      to_number=house.numbers[company][0]))
+        assert got["outcome"] == "applied"
+        holder.execute("ROLLBACK")
+        holder.execute("BEGIN")
+        holder.execute("SELECT tenantcall.enter(%s)", [company])
+        for key in ("call leases", "\x01call leases"):
+            holder.execute("SELECT tenantcall.company_lock(%s)", [key])
+        assert ring(gateway, ring_body(house.numbers[company][0]))[0] == "accepted"
+        assert gateway.execute("SHOW lock_timeout").fetchone() == ("0",)
+        holder.execute("ROLLBACK")
+
+
 def test_the_same_delivery_at_once(house):
     """Eight deliveries of one request: one answer, one lease, one token of the rate limit."""
     company = house.companies[0]
