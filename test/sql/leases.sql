@@ -179,12 +179,16 @@ SELECT lease_event('call_started', 'lease_old', at => now() - interval '4 minute
 SELECT in_use, expired FROM tenantcall.stat_call_leases WHERE company_id = :one;
 SET ROLE regress_tc_leases_admin;
 SELECT tenantcall.expire_call_leases(NULL);
-SELECT leases, requests FROM tenantcall.expire_call_leases();
+SELECT leases > 0 AS some FROM tenantcall.expire_call_leases();
 RESET ROLE;
+SELECT in_use, expired FROM tenantcall.stat_call_leases WHERE company_id = :one;
 UPDATE telephony.inbound_requests SET received_at = received_at - interval '2 days' WHERE company_id = :one;
 SELECT count(*) > 1 AS some FROM telephony.inbound_requests WHERE company_id = :one;
+BEGIN;
+SELECT tenantcall.enter(:one);
 SELECT leases, requests FROM tenantcall.expire_call_leases(1);
 SELECT requests > 0 AS more FROM tenantcall.expire_call_leases();
+COMMIT;
 SELECT count(*) FROM telephony.inbound_requests WHERE company_id = :one;
 
 -- branches: both must have room
