@@ -303,5 +303,6 @@ DROP VIEW lease_rows;
 DROP FUNCTION lease_ring(int, text), lease_event(text, text, text, jsonb, timestamptz);
 SELECT tenantcall.release_number('+49307660001'), tenantcall.release_number('+49307660002');
 DELETE FROM telephony.call_leases WHERE company_id = :one;
+DELETE FROM tenantcall.quarantine;
 DROP OWNED BY regress_tc_leases_gateway, regress_tc_leases_app, regress_tc_leases_admin;
 DROP ROLE regress_tc_leases_gateway, regress_tc_leases_app, regress_tc_leases_admin;
