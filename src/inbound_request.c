@@ -273,16 +273,16 @@ match_by_token(Matching *matching, const char *correlation, bool *done)
 				   : "unknown_token";
 	matched_call = tc_result_text(1);
 	guessed = matched_call != NULL && strcmp(tc_result_text(2), "window") == 0;
-	if (!DatumGetBool(tc_result_datum(3, &isnull)) || isnull)
-		return "token_of_another_call";
-	if (!DatumGetBool(tc_result_datum(4, &isnull)))
-		return "token_expired";
-	matching->decision_id = tc_result_int8(5);
 	if (matched_call != NULL && strcmp(matched_call, call_id) == 0 && !guessed)
 	{
 		*done = true;
 		return NULL;
 	}
+	if (!DatumGetBool(tc_result_datum(3, &isnull)) || isnull)
+		return "token_of_another_call";
+	if (!DatumGetBool(tc_result_datum(4, &isnull)))
+		return "token_expired";
+	matching->decision_id = tc_result_int8(5);
 	if (matched_call != NULL && !guessed)
 		return "token_replayed";
 	if (!free_call(matching))

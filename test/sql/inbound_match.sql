@@ -145,11 +145,15 @@ SELECT outcome FROM match_ring(3000, '+4915100000005');
 SELECT match_event('call_started', 't1', 3000, NULL, '{"from_number": "+4915100000005"}');
 SELECT * FROM match_rows WHERE second >= 3000;
 
--- nothing of the caller stays when it is forgotten
+-- nothing of the caller stays when it is forgotten, nor comes again with the rest of its calls
+SELECT tenantcall.drop_concurrency_policy(:one);
+SELECT token FROM match_ring(2030, '+4915100000004') \gset
+SELECT match_event('call_started', 'u5', 2031, match_token(:'token'), :'four');
 SELECT decisions > 0 AS decisions FROM tenantcall.forget_caller('+4915100000004', :one);
 SELECT count(*) FROM telephony.inbound_requests WHERE company_id = :one AND (from_number = '+4915100000004' OR received_at = match_at(2010) AND answer IS NOT NULL);
+SELECT match_event('call_ended', 'u5', 2032, match_token(:'token'), :'four');
+SELECT count(*) FROM telephony.tenant_decisions WHERE company_id = :one AND from_number = '+4915100000004';
 
-SELECT tenantcall.drop_concurrency_policy(:one);
 SELECT tenantcall.drop_webhook_key('retell', 'match'), tenantcall.drop_webhook_key('retell', 'match two');
 DROP VIEW match_rows, match_decisions, match_leases;
 DROP FUNCTION match_ring(numeric, text, text), match_event(text, text, numeric, jsonb, jsonb, text), match_token(text), match_at(numeric);
