@@ -23,6 +23,7 @@
 #include "args.h"
 #include "rate_all.h"
 #include "rate_args.h"
+#include "rate_clock.h"
 #include "rate_shared.h"
 #include "ready.h"
 
@@ -94,7 +95,7 @@ prepare_item(TcRateItem *item, bool make)
 	LWLockRelease(lock);
 	if (fits)
 		return true;
-	entry = tc_rate_enter(&item->key, item->hash, &item->limit, now);
+	entry = tc_rate_enter(&item->key, item->hash, now);
 	if (entry == NULL)
 		return false;
 	tc_rate_refresh(entry, &item->limit, now);

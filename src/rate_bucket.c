@@ -12,55 +12,16 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "errors.h"
 #include "rate_args.h"
 #include "rate_bucket.h"
+#include "rate_clock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
 #include "ready.h"
-
-#ifdef CLOCK_BOOTTIME
-#define RATE_CLOCK CLOCK_BOOTTIME /* goes on while the machine sleeps */
-#else
-#define RATE_CLOCK CLOCK_MONOTONIC
-#endif
-
-int64 tc_rate_frozen_clock = 0; /* for tests: this session's time, unless 0 */
-
-/* The time that buckets go by: nanoseconds since the machine started, whatever the wall clock. */
-int64
-tc_rate_now(void)
-{
-	struct timespec now;
-
-	if (unlikely(tc_rate_frozen_clock != 0))
-		return tc_rate_frozen_clock;
-	clock_gettime(RATE_CLOCK, &now);
-	return (int64) now.tv_sec * INT64CONST(1000000000) + now.tv_nsec;
-}
-
-/* Mixes the words of a key; the multiplier is that of MurmurHash2, 64 bit. */
-uint32
-tc_rate_hash(const TcRateKey *key)
-{
-	const uint64 multiplier = UINT64CONST(0xc6a4a7935bd1e995);
-	uint64 words[sizeof(TcRateKey) / sizeof(uint64)];
-	uint64 hash = 0;
-	size_t i;
-
-	memcpy(words, key, sizeof(words));
-	for (i = 0; i < lengthof(words); i++)
-	{
-		hash = (hash ^ words[i]) * multiplier;
-		hash ^= hash >> 47;
-	}
-	return (uint32) (hash ^ (hash >> 32));
-}
 
 /* The instant of the policy's change on the buckets' clock, as well as the wall clock knows it. */
 static int64
@@ -82,7 +43,10 @@ tc_rate_fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 	return entry->version >= limit->version && now - entry->base < entry->math.horizon;
 }
 
-/* Brings an entry up to the policy's version and its base up to now.  Exclusive lock. */
+/*
+ * Brings an entry up to the policy's version and its base up to now; a new one becomes a full
+ * bucket.  Exclusive lock.
+ */
 void
 tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 {
@@ -90,8 +54,11 @@ tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 
 	if (entry->version < limit->version)
 	{
-		tc_rate_convert(&entry->math, &limit->math, limit->change, changed_at(limit, now), now,
-						&state);
+		if (entry->version == 0)
+			state = (TcRateState){now, 0};
+		else
+			tc_rate_convert(&entry->math, &limit->math, limit->change, changed_at(limit, now), now,
+							&state);
 		entry->math = limit->math;
 		entry->shadow = limit->shadow;
 		entry->version = limit->version;
@@ -341,7 +308,7 @@ ask_exclusively(const TcRateKey *key, uint32 hash, const TcRateLimit *limit, con
 				TcTakeResult *result)
 {
 	int64 now = tc_rate_now();
-	TcRateEntry *entry = tc_rate_enter(key, hash, limit, now);
+	TcRateEntry *entry = tc_rate_enter(key, hash, now);
 
 	if (entry == NULL)
 	{

@@ -2,7 +2,7 @@
  * rate_read.c
  *		Reading the table of buckets, for statistics.
  *
- * Buckets are copied a few chains at a time under a shared lock.
+ * Buckets are copied a few slots at a time under a shared lock.
  */
 #include "postgres.h"
 
@@ -11,8 +11,6 @@
 
 #include "rate_shared.h"
 #include "rate_stat.h"
-
-#define CHAINS_AT_ONCE 64 /* read under one hold of a lock */
 
 /* Copies what others may be changing meanwhile. */
 static void
@@ -32,46 +30,34 @@ copy_entry(TcRateEntry *entry, TcRateBucket *bucket)
 	bucket->forgiven = pg_atomic_read_u64(&entry->forgiven);
 }
 
-/* Copies a database's entries of one chain as far as there is room; returns how many. */
-static int
-read_chain(uint32 chain, Oid database, TcRateBucket *buckets, int room)
-{
-	uint32 number;
-	int n = 0;
-
-	for (number = tc_rate_table_here.heads[chain]; number != TC_RATE_NO_ENTRY && n < room;
-		 number = tc_rate_entry(number)->next)
-	{
-		if (tc_rate_entry(number)->key.database == database || database == InvalidOid)
-			copy_entry(tc_rate_entry(number), &buckets[n++]);
-	}
-	return n;
-}
-
 /*
- * Copies the next of a database's buckets, of a few chains under one hold of a shared lock.
+ * Copies the next of a database's buckets, of a few slots under one hold of a shared lock.
  * *position starts at 0; returns their number, or -1 at the end.
  */
 int
 tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_AT_ONCE])
 {
-	uint32 chains = (tc_rate_table_here.shared->mask + 1) / TC_RATE_PARTITIONS;
-	uint32 partition = *position / chains;
-	uint32 chain = *position % chains;
-	uint32 stop = Min(chain + CHAINS_AT_ONCE, chains);
+	uint32 slots = tc_rate_table_here.per_partition;
+	uint32 partition = *position / slots;
+	uint32 number = *position % slots;
+	uint32 stop = Min(number + TC_RATE_READ_AT_ONCE, slots);
 	int n = 0;
 
 	if (partition >= TC_RATE_PARTITIONS)
 		return -1;
-	*position += stop - chain;
+	*position += stop - number;
 	/* the postmaster, which cannot wait, leaves out what a killed backend was changing */
 	if (MyProc != NULL)
 		LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
 	else if (!LWLockConditionalAcquire(tc_rate_lock(partition), LW_SHARED))
 		return 0;
-	for (; chain < stop; chain++)
-		n += read_chain(partition + chain * TC_RATE_PARTITIONS, database, &buckets[n],
-						TC_RATE_READ_AT_ONCE - n);
+	for (; number < stop; number++)
+	{
+		TcRateEntry *entry = tc_rate_slot(partition, number);
+
+		if (tc_rate_in_use(entry) && (entry->key.database == database || database == InvalidOid))
+			copy_entry(entry, &buckets[n++]);
+	}
 	LWLockRelease(tc_rate_lock(partition));
 	return n;
 }
@@ -89,24 +75,31 @@ reset_entry(TcRateEntry *entry)
 	pg_atomic_write_u64(&entry->forgiven, 0);
 }
 
+/* Sets the counts of a database's buckets in some slots to 0. */
+static void
+reset_slots(uint32 partition, uint32 number, uint32 stop, Oid database)
+{
+	LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
+	for (; number < stop; number++)
+	{
+		TcRateEntry *entry = tc_rate_slot(partition, number);
+
+		if (entry->key.database == database)
+			reset_entry(entry);
+	}
+	LWLockRelease(tc_rate_lock(partition));
+}
+
 /* Sets the counts of a database's buckets to 0; what the buckets hold stays. */
 void
 tc_rate_reset_counts(Oid database)
 {
-	uint32 chains = tc_rate_table_here.shared->mask + 1;
+	uint32 slots = tc_rate_table_here.per_partition;
 
-	for (uint32 chain = 0; chain < chains; chain++)
+	for (uint32 partition = 0; partition < TC_RATE_PARTITIONS; partition++)
 	{
-		uint32 number;
-
-		LWLockAcquire(tc_rate_lock(chain), LW_SHARED);
-		for (number = tc_rate_table_here.heads[chain]; number != TC_RATE_NO_ENTRY;
-			 number = tc_rate_entry(number)->next)
-		{
-			if (tc_rate_entry(number)->key.database == database)
-				reset_entry(tc_rate_entry(number));
-		}
-		LWLockRelease(tc_rate_lock(chain));
+		for (uint32 number = 0; number < slots; number += TC_RATE_READ_AT_ONCE)
+			reset_slots(partition, number, Min(number + TC_RATE_READ_AT_ONCE, slots), database);
 	}
 }
 

@@ -10,6 +10,7 @@
 
 #include "args.h"
 #include "rate_args.h"
+#include "rate_clock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
 #include "ready.h"

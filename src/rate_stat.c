@@ -24,6 +24,7 @@
 #include "args.h"
 #include "compat.h"
 #include "rate_args.h"
+#include "rate_clock.h"
 #include "rate_stat.h"
 #include "ready.h"
 

@@ -1,6 +1,6 @@
 /*
  * rate_table.h
- *		The table of buckets in shared memory; within the rate module.  See rate_shmem.c for locks.
+ *		The table of buckets in shared memory; within the rate module.  See rate_table.c for locks.
  */
 #ifndef TC_RATE_TABLE_H
 #define TC_RATE_TABLE_H
@@ -11,33 +11,24 @@
 #include "storage/lwlock.h"
 
 #include "rate_core.h"
-#include "rate_policy.h"
-
-/* Hashed and compared as bytes: no padding. */
-typedef struct TcRateKey
-{
-	Oid database;
-	int32 policy_id;
-	uint32 level;
-	uint32 private_version; /* not 0: only for the transaction that made this version */
-	uint64 subject[2];
-	uint64 detail; /* for finer buckets within the subject, else 0 */
-} TcRateKey;
-
-StaticAssertDecl(sizeof(TcRateKey) == 40, "TcRateKey has padding");
+#include "rate_key.h"
 
 #define TC_RATE_RING 4
 
-/* In cache lines of 64 bytes: a look-up reads, a decision adds, a refusal adds, a refund adds. */
+/*
+ * In cache lines of 64 bytes: a look-up reads the first, a decision the second as well; a refusal
+ * adds to the third, a refund uses the fourth.
+ */
 typedef struct TcRateEntry
 {
-	TcRateKey key;
-	uint32 next;		/* in the chain, or in the free list (partition lock, or owner) */
-	bool shadow;		/* like base, version and math: changes under the exclusive lock */
+	TcRateKey key;		/* its database is InvalidOid in a slot that is not in use */
+	uint32 head;		/* of the chain at home in this slot: no part of what stands in it */
+	uint32 next : 31;	/* in the chain that this entry is in */
+	uint32 shadow : 1;	/* like base, version and math: changes under the exclusive lock */
 	pg_atomic_uint64 s; /* compare-and-swap under the shared lock */
 	int64 base;
 
-	int64 version;
+	int64 version; /* of the policy; 0: tc_rate_enter() has just made it */
 	TcRateMath math;
 	pg_atomic_uint64 allowed;
 
@@ -61,14 +52,12 @@ StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && offsetof(TcRateEntry, d
 					 offsetof(TcRateEntry, window) == 192 && sizeof(TcRateEntry) == 256,
 				 "TcRateEntry is laid out otherwise than meant");
 
-extern int64 tc_rate_frozen_clock; /* rate_bucket.c: for tests, see tc_rate_now() */
-extern int64 tc_rate_now(void);
-extern void tc_rate_shmem_init(void);
 extern LWLock *tc_rate_lock(uint32 hash);
 extern void tc_rate_prefetch(uint32 hash);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
-extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit,
-								  int64 now);
+
+/* rate_evict.c: finds the key's entry or makes one, and locks its partition exclusively. */
+extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, int64 now);
 
 /* The state of an entry, as the core wants it.  Any lock. */
 static inline TcRateState

@@ -30,6 +30,7 @@
 #include "errors.h"
 #include "rate_args.h"
 #include "rate_bucket.h"
+#include "rate_clock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
 #include "ready.h"

@@ -22,6 +22,7 @@
 #include "utils/wait_event.h"
 
 #include "compat.h"
+#include "rate_clock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
 
