@@ -4,8 +4,8 @@
  *
  * A full bucket says nothing that no bucket does not say.  In the last eighth of the table, each
  * new bucket sweeps a few chains of its own partition and drops the full ones.  When the table is
- *used up nevertheless, all partitions are searched, a bounded number of entries each.  If that
- *finds none, tenantcall.rate_full decides: the request is refused, or passes, or the one of a
+ * used up nevertheless, all partitions are searched, a bounded number of entries each.  If that
+ * finds none, tenantcall.rate_full decides: the request is refused, or passes, or the one of a
  *sample that is nearest to being full makes way, and what it lacked is counted as forgiven.
  *
  * Buckets of callers' own making (numbers, calls, functions of calls) count against their company,
@@ -18,6 +18,8 @@
 
 #include "storage/lwlock.h"
 
+#include "rate_lock.h"
+#include "rate_past.h"
 #include "rate_shared.h"
 
 #define SWEPT_CHAINS 4	   /* by each new bucket */
@@ -90,6 +92,8 @@ evict(uint32 *link)
 	pg_atomic_uint32 *share = tc_rate_share(&entry->key);
 
 	*link = entry->next;
+	tc_rate_passes(TC_RATE_PLACE_EVICT);
+	tc_rate_past_add(entry);
 	pg_atomic_fetch_add_u64(&shared->evicted, 1);
 	pg_atomic_fetch_add_u64(&shared->evicted_allowed, pg_atomic_read_u64(&entry->allowed));
 	pg_atomic_fetch_add_u64(&shared->evicted_denied, pg_atomic_read_u64(&entry->denied));
@@ -157,7 +161,8 @@ sweep_partition(uint32 partition, int64 now)
 	uint32 start = pg_atomic_fetch_add_u32(&tc_rate_table_here.shared->hand, n);
 	int freed = 0;
 
-	LWLockAcquire(tc_rate_lock(partition), LW_EXCLUSIVE);
+	if (!tc_rate_lock_briefly(partition, LW_EXCLUSIVE))
+		return 0;
 	for (uint32 i = 0; i < n && freed == 0; i++)
 		freed += sweep_chain(partition + TC_RATE_PARTITIONS * ((start + i) % chains), now);
 	LWLockRelease(tc_rate_lock(partition));
@@ -220,7 +225,8 @@ choose_partition(uint32 hash, int64 now)
 		int before = seen;
 		int64 time;
 
-		LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
+		if (!tc_rate_lock_briefly(partition, LW_SHARED))
+			continue;
 		(void) nearest_to_full(partition, now, &seen, &time);
 		LWLockRelease(tc_rate_lock(partition));
 		if (seen == before || time >= best_time)
@@ -241,7 +247,8 @@ force_out(uint32 hash, int64 now)
 	int seen = 0;
 	int64 time;
 
-	LWLockAcquire(tc_rate_lock(partition), LW_EXCLUSIVE);
+	if (!tc_rate_lock_briefly(partition, LW_EXCLUSIVE))
+		return;
 	link = nearest_to_full(partition, now, &seen, &time);
 	if (link != NULL)
 	{

@@ -9,6 +9,7 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 
+#include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_stat.h"
 
@@ -21,6 +22,7 @@ copy_entry(TcRateEntry *entry, TcRateBucket *bucket)
 	bucket->key = entry->key;
 	bucket->version = entry->version;
 	bucket->shadow = entry->shadow;
+	bucket->paused = entry->paused;
 	bucket->math = entry->math;
 	bucket->state = tc_rate_state(entry);
 	bucket->allowed = pg_atomic_read_u64(&entry->allowed);
@@ -64,11 +66,15 @@ tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_A
 	if (partition >= TC_RATE_PARTITIONS)
 		return -1;
 	*position += stop - chain;
-	/* the postmaster, which cannot wait, leaves out what a killed backend was changing */
-	if (MyProc != NULL)
-		LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
-	else if (!LWLockConditionalAcquire(tc_rate_lock(partition), LW_SHARED))
+	/* what somebody who is stopped, or was killed, has locked is left out; the postmaster never
+	 * waits */
+	if (!LWLockConditionalAcquire(tc_rate_lock(partition), LW_SHARED) &&
+		(MyProc == NULL || !tc_rate_lock_wait(partition, LW_SHARED)))
+	{
+		*position = (uint64) (partition + 1) * chains;
 		return 0;
+	}
+	tc_rate_passes(TC_RATE_PLACE_READ);
 	for (; chain < stop; chain++)
 		n += read_chain(partition + chain * TC_RATE_PARTITIONS, database, &buckets[n],
 						TC_RATE_READ_AT_ONCE - n);
@@ -99,7 +105,7 @@ tc_rate_reset_counts(Oid database)
 	{
 		uint32 number;
 
-		LWLockAcquire(tc_rate_lock(chain), LW_SHARED);
+		tc_rate_lock_or_raise(chain, LW_SHARED);
 		for (number = tc_rate_table_here.heads[chain]; number != TC_RATE_NO_ENTRY;
 			 number = tc_rate_entry(number)->next)
 		{
@@ -126,4 +132,5 @@ tc_rate_table_stat(TcRateTableStat *stat)
 	stat->passed = pg_atomic_read_u64(&shared->passed);
 	stat->forced = pg_atomic_read_u64(&shared->forced);
 	stat->forgiven = pg_atomic_read_u64(&shared->forgiven);
+	stat->unavailable = pg_atomic_read_u64(&shared->unavailable);
 }

@@ -10,7 +10,8 @@
  *		                 |
  *		                 +-- protected by locks[hash % TC_RATE_PARTITIONS]
  *
- * Locks, one per partition, never two at a time and never across anything that waits:
+ * Locks, one per partition, never two at a time (but for rate_all.c), never across anything that
+ * waits, and waited for within bounds (rate_lock.c):
  *	shared		to follow a chain; to read base, version, limit; to change s by compare-and-swap;
  *				to count.  Buckets in use go on even while another backend is stopped here.
  *	exclusive	to link or unlink an entry and to change base, version and limit, which happens
@@ -28,6 +29,7 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
+#include "rate_lock.h"
 #include "rate_shared.h"
 
 #define TRANCHE "tenantcall_rate"
@@ -143,6 +145,7 @@ tc_rate_shmem_init(void)
 		"deny refuses it, allow lets it pass uncounted, evict makes the bucket "
 		"nearest to being full make way.",
 		&tc_rate_full, TC_RATE_FULL_DENY, full_options, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	tc_rate_lock_init();
 	tc_rate_save_init();
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = rate_shmem_request;
@@ -234,40 +237,64 @@ link_entry(uint32 number, const TcRateKey *key, uint32 hash, const TcRateLimit *
 	return entry;
 }
 
-/*
- * Finds the key's entry, or makes one, and returns it with its partition locked exclusively.
- * Returns NULL, with nothing locked, when there is no room.
- */
-TcRateEntry *
-tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit, int64 now)
+/* An unused entry; while another one is searched, the partition is not locked.  Interrupts held. */
+static uint32
+unused_entry(uint32 hash, bool *locked)
 {
-	LWLock *lock = tc_rate_lock(hash);
-	TcRateEntry *entry;
+	uint32 number = tc_rate_pop_free();
+
+	if (number != TC_RATE_NO_ENTRY)
+		return number;
+	LWLockRelease(tc_rate_lock(hash));
+	number = tc_rate_make_room(hash);
+	*locked = tc_rate_lock_wait(hash, LW_EXCLUSIVE);
+	return number;
+}
+
+/* Makes the key's entry; returns it, or NULL, with its partition locked if *locked still says so.
+ */
+static TcRateEntry *
+make_entry(const TcRateKey *key, uint32 hash, const TcRateLimit *limit, int64 now, bool *locked)
+{
+	TcRateEntry *entry = NULL;
 	uint32 number;
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	entry = tc_rate_find(key, hash);
-	if (entry != NULL)
-		return entry;
+	HOLD_INTERRUPTS(); /* an unused entry must not get lost */
 	tc_rate_sweep(hash, now);
-	number = tc_rate_pop_free();
-	if (number == TC_RATE_NO_ENTRY)
-	{
-		LWLockRelease(lock);
-		number = tc_rate_make_room(hash);
-		LWLockAcquire(lock, LW_EXCLUSIVE);
+	number = unused_entry(hash, locked);
+	if (*locked)
 		entry = tc_rate_find(key, hash);
-	}
-	if (entry != NULL && number != TC_RATE_NO_ENTRY)
-		tc_rate_push_free(number);
-	else if (entry == NULL && number != TC_RATE_NO_ENTRY)
+	if (number != TC_RATE_NO_ENTRY && *locked && entry == NULL)
 		entry = link_entry(number, key, hash, limit, now);
-	if (entry == NULL)
-	{
-		LWLockRelease(lock);
-		pg_atomic_fetch_add_u64(tc_rate_full == TC_RATE_FULL_ALLOW ? &shared->passed
-																   : &shared->refused,
-								1);
-	}
+	else if (number != TC_RATE_NO_ENTRY)
+		tc_rate_push_free(number);
+	RESUME_INTERRUPTS();
 	return entry;
+}
+
+/*
+ * Finds the key's entry, or makes one, and returns it with its partition locked exclusively.
+ * Returns NULL, with nothing locked, when there is no room or the lock cannot be had: *why.
+ */
+TcRateEntry *
+tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit, int64 now,
+			  TcTakeReason *why)
+{
+	TcRateShared *shared = tc_rate_table_here.shared;
+	TcRateEntry *entry;
+	bool locked = true;
+
+	*why = TC_TAKE_UNAVAILABLE;
+	if (!tc_rate_lock_wait(hash, LW_EXCLUSIVE))
+		return NULL;
+	entry = tc_rate_find(key, hash);
+	if (entry == NULL)
+		entry = make_entry(key, hash, limit, now, &locked);
+	if (entry != NULL || !locked)
+		return entry;
+	LWLockRelease(tc_rate_lock(hash));
+	pg_atomic_fetch_add_u64(tc_rate_full == TC_RATE_FULL_ALLOW ? &shared->passed : &shared->refused,
+							1);
+	*why = TC_TAKE_TABLE_FULL;
+	return NULL;
 }

@@ -34,6 +34,7 @@ typedef struct TcRateEntry
 	TcRateKey key;
 	uint32 next;		/* in the chain, or in the free list (partition lock, or owner) */
 	bool shadow;		/* like base, version and math: changes under the exclusive lock */
+	bool paused;		/* admits nothing until it is full (exclusive lock) */
 	pg_atomic_uint64 s; /* compare-and-swap under the shared lock */
 	int64 base;
 
@@ -63,12 +64,13 @@ StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && offsetof(TcRateEntry, d
 
 extern int64 tc_rate_frozen_clock; /* rate_bucket.c: for tests, see tc_rate_now() */
 extern int64 tc_rate_now(void);
+extern int64 tc_rate_clock(void);
 extern void tc_rate_shmem_init(void);
 extern LWLock *tc_rate_lock(uint32 hash);
 extern void tc_rate_prefetch(uint32 hash);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
 extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit,
-								  int64 now);
+								  int64 now, TcTakeReason *why);
 
 /* The state of an entry, as the core wants it.  Any lock. */
 static inline TcRateState
