@@ -19,17 +19,23 @@
 #include "rate_args.h"
 #include "rate_bucket.h"
 #include "rate_clock.h"
+#include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
 #include "ready.h"
 
-/* The instant of the policy's change on the buckets' clock, as well as the wall clock knows it. */
+/*
+ * The instant of the policy's change on the buckets' clock.  If it was changed elsewhere (on the
+ * primary, or before the machine was started), it is as well as the wall clock knows it.
+ */
 static int64
 changed_at(const TcRateLimit *limit, int64 now)
 {
 	TimestampTz wall = GetCurrentTimestamp();
 	int64 ago;
 
+	if (limit->changed_clock >= 0)
+		return Min(limit->changed_clock, now);
 	if (limit->changed_at >= wall)
 		return now;
 	ago = wall - limit->changed_at;
@@ -54,13 +60,21 @@ tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 
 	if (entry->version < limit->version)
 	{
+		bool resumes = entry->paused && limit->pause == 0;
+		TcRateChange change = resumes ? TC_RATE_RESET : limit->change;
+
 		if (entry->version == 0)
 			state = (TcRateState){now, 0};
 		else
-			tc_rate_convert(&entry->math, &limit->math, limit->change, changed_at(limit, now), now,
+		{
+			tc_rate_convert(&entry->math, &limit->math, change, changed_at(limit, now), now,
 							&state);
+			tc_rate_wait_convert(entry, limit, change, state.base);
+		}
 		entry->math = limit->math;
+		tc_rate_passes(TC_RATE_PLACE_CHANGE);
 		entry->shadow = limit->shadow;
+		entry->paused = entry->paused && !resumes;
 		entry->version = limit->version;
 	}
 	if (tc_rate_needs_rebase(&entry->math, state, now))
@@ -249,6 +263,7 @@ ask_entry(TcRateEntry *entry, const TcRateLimit *limit, const TcRateAsk *ask, in
 		pg_atomic_fetch_add_u64(&entry->allowed, 1);
 		if (unlikely(result->waited > 0))
 		{
+			tc_rate_passes(TC_RATE_PLACE_RESERVE);
 			pg_atomic_fetch_add_u64(&entry->waited, 1);
 			tc_rate_wait_begin(entry->born, now + result->waited);
 		}
@@ -292,6 +307,28 @@ tc_rate_no_room(const TcRateLimit *limit, TcTakeResult *result)
 	result->reset_after = INT64CONST(1000000000);
 }
 
+/* The bucket could not be locked in time: nobody knows what it holds, so that it is refused. */
+void
+tc_rate_unavailable(const TcRateLimit *limit, TcTakeResult *result)
+{
+	memset(result, 0, sizeof(*result));
+	result->allowed = limit->shadow;
+	result->reason = limit->shadow ? TC_TAKE_WOULD_DENY : TC_TAKE_UNAVAILABLE;
+	result->quota = limit->math.burst;
+	result->retry_after = result->allowed ? 0 : INT64CONST(1000000000);
+	result->reset_after = INT64CONST(1000000000);
+}
+
+/* There is no bucket to ask: what tc_rate_enter() says. */
+void
+tc_rate_not_entered(const TcRateLimit *limit, TcTakeReason why, TcTakeResult *result)
+{
+	if (why == TC_TAKE_UNAVAILABLE)
+		tc_rate_unavailable(limit, result);
+	else
+		tc_rate_no_room(limit, result);
+}
+
 /* A disabled policy: everything passes and nothing is counted. */
 void
 tc_rate_disabled(TcTakeResult *result)
@@ -308,14 +345,17 @@ ask_exclusively(const TcRateKey *key, uint32 hash, const TcRateLimit *limit, con
 				TcTakeResult *result)
 {
 	int64 now = tc_rate_now();
-	TcRateEntry *entry = tc_rate_enter(key, hash, now);
+	TcTakeReason why;
+	TcRateEntry *entry = tc_rate_enter(key, hash, now, &why);
 
 	if (entry == NULL)
 	{
-		tc_rate_no_room(limit, result);
+		tc_rate_not_entered(limit, why, result);
 		return;
 	}
+	now = tc_rate_now();
 	tc_rate_refresh(entry, limit, now);
+	tc_rate_passes(TC_RATE_PLACE_NEW);
 	ask_entry(entry, limit, ask, now, result);
 	LWLockRelease(tc_rate_lock(hash));
 }
@@ -343,7 +383,15 @@ tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject, const TcRate
 	lock = tc_rate_lock(hash);
 	now = tc_rate_now();
 
-	LWLockAcquire(lock, LW_SHARED);
+	if (unlikely(!tc_rate_lock_try(hash, LW_SHARED, now)))
+	{
+		if (!tc_rate_lock_wait(hash, LW_SHARED))
+		{
+			tc_rate_unavailable(limit, result);
+			return;
+		}
+		now = tc_rate_now();
+	}
 	entry = tc_rate_find(&key, hash);
 	if (likely(entry != NULL && tc_rate_fits(entry, limit, now) && ask->max_wait == 0))
 	{

@@ -58,13 +58,23 @@ extern void tc_rate_describe(const TcRateMath *math, TcRateState state, int64 no
 							 const TcRateAsk *ask, TcTakeResult *result);
 extern void tc_rate_count_refusal(TcRateEntry *entry);
 extern void tc_rate_no_room(const TcRateLimit *limit, TcTakeResult *result);
+extern void tc_rate_unavailable(const TcRateLimit *limit, TcTakeResult *result);
+extern void tc_rate_not_entered(const TcRateLimit *limit, TcTakeReason why, TcTakeResult *result);
 extern void tc_rate_disabled(TcTakeResult *result);
 extern void tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject,
 						const TcRateAsk *ask, TcTakeResult *result);
 
 /* rate_ticket.c: notes what was spent (any lock); gives it back, whose turn was at an instant. */
 extern void tc_rate_issue(TcRateEntry *entry, int64 after, uint64 seen, const TcRateAsk *ask);
-extern bool tc_rate_give_back(const TcRateTicket *ticket, int64 turn);
+
+typedef enum TcRateGiven
+{
+	TC_RATE_GIVEN_NOTHING, /* it was worth nothing */
+	TC_RATE_GIVEN,
+	TC_RATE_GIVEN_LATER /* the bucket could not be locked: the ticket is as good as before */
+} TcRateGiven;
+
+extern TcRateGiven tc_rate_give_back(const TcRateTicket *ticket, int64 turn);
 extern void tc_rate_give_back_on_abort(const TcRateTickets *tickets);
 /* As SQL has it: bound to the company it was issued to. */
 extern bytea *tc_rate_ticket_encode(const TcRateTickets *tickets, const TcContext *tenant);

@@ -25,8 +25,7 @@ typedef enum TcRateError
 	TC_RATE_TOO_FAST	/* more tokens an hour than the arithmetic holds, about 10^18 */
 } TcRateError;
 
-/* A policy, prepared: `tokens` per `period` for a bucket that holds `burst`. */
-typedef struct TcRateMath
+typedef struct TcRateMath /* a policy, prepared: `tokens` per `period`, bucket of `burst` */
 {
 	int64_t burst;
 	int64_t unit;	  /* sub-tokens per token */
@@ -47,8 +46,7 @@ typedef struct TcRateView
 	int64_t reset_after; /* until full */
 } TcRateView;
 
-/* What a change of policy makes of the tokens a bucket lacks. */
-typedef enum TcRateChange
+typedef enum TcRateChange /* what a change of policy makes of the tokens a bucket lacks */
 {
 	TC_RATE_PROPORTIONAL, /* it keeps its fill level */
 	TC_RATE_RESET		  /* it becomes full */
@@ -70,11 +68,15 @@ extern void tc_rate_low(const TcRateMath *math, int64_t reserve, TcRateMath *low
 extern int64_t tc_rate_refund(const TcRateMath *math, TcRateState state, int64_t now,
 							  TcRateState after, int64_t cost);
 extern int64_t tc_rate_duration(const TcRateMath *math, int64_t amount);
+/* What s becomes so that the bucket is not full for `span` ns; 0: so long cannot be expressed. */
+extern int64_t tc_rate_pause(const TcRateMath *math, TcRateState state, int64_t now, int64_t span);
 extern bool tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now);
 extern bool tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now);
 extern void tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now);
 /* Makes a bucket of policy `from`, which was valid until changed_at, one of policy `to`. */
 extern void tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,
 							int64_t changed_at, int64_t now, TcRateState *state);
+/* What is left of a wait of `left` ns after such a conversion. */
+extern int64_t tc_rate_convert_wait(const TcRateMath *from, const TcRateMath *to, int64_t left);
 
 #endif /* TC_RATE_CORE_H */

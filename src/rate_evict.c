@@ -15,9 +15,12 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "storage/lwlock.h"
 
 #include "rate_clock.h"
+#include "rate_lock.h"
+#include "rate_past.h"
 #include "rate_shared.h"
 
 #define SWEPT_SLOTS 6	  /* by each new bucket */
@@ -37,7 +40,9 @@ evict(TcRateEntry *entry)
 	pg_atomic_fetch_add_u64(&shared->evicted_allowed, pg_atomic_read_u64(&entry->allowed));
 	pg_atomic_fetch_add_u64(&shared->evicted_denied, pg_atomic_read_u64(&entry->denied));
 	pg_atomic_fetch_add_u64(&shared->evicted_would_deny, pg_atomic_read_u64(&entry->would_deny));
+	tc_rate_past_add(entry);
 	tc_rate_unlink(entry);
+	tc_rate_passes(TC_RATE_PLACE_EVICT);
 }
 
 /* The next slots to look at in a partition: how many, and the first. */
@@ -96,7 +101,8 @@ sweep_partition(uint32 partition, int64 now)
 {
 	int freed;
 
-	LWLockAcquire(tc_rate_lock(partition), LW_EXCLUSIVE);
+	if (!tc_rate_lock_briefly(partition, LW_EXCLUSIVE))
+		return 0;
 	freed = sweep_slots(partition, SLOTS_PER_HOLD, now);
 	LWLockRelease(tc_rate_lock(partition));
 	return freed;
@@ -155,7 +161,8 @@ choose_partition(uint32 hash, int64 now)
 		int before = seen;
 		int64 time;
 
-		LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
+		if (!tc_rate_lock_briefly(partition, LW_SHARED))
+			continue;
 		(void) nearest_to_full(partition, now, &seen, &time);
 		LWLockRelease(tc_rate_lock(partition));
 		if (seen == before || time >= best_time)
@@ -176,7 +183,8 @@ force_out(uint32 hash, int64 now)
 	int seen = 0;
 	int64 time;
 
-	LWLockAcquire(tc_rate_lock(partition), LW_EXCLUSIVE);
+	if (!tc_rate_lock_briefly(partition, LW_EXCLUSIVE))
+		return;
 	entry = nearest_to_full(partition, now, &seen, &time);
 	if (entry != NULL)
 	{
@@ -213,50 +221,67 @@ make_room(uint32 hash, int64 now)
 	return reserved;
 }
 
-/* Links an entry for the key in a reserved place, or gives the place back.  Exclusive lock. */
-static TcRateEntry *
-use_place(const TcRateKey *key, uint32 hash)
+/* Reserves a place; while room has to be made, the partition is not locked. */
+static bool
+reserve(uint32 hash, int64 now, bool *locked)
 {
-	TcRateEntry *entry = tc_rate_link(key, hash);
+	bool reserved = tc_rate_reserve_place();
 
-	if (entry == NULL)
+	if (reserved)
+		return true;
+	LWLockRelease(tc_rate_lock(hash));
+	reserved = make_room(hash, now);
+	*locked = tc_rate_lock_wait(hash, LW_EXCLUSIVE);
+	return reserved;
+}
+
+/* Makes the key's entry; returns it, or NULL, with its partition locked if *locked says so. */
+static TcRateEntry *
+make_entry(const TcRateKey *key, uint32 hash, int64 now, bool *locked)
+{
+	TcRateEntry *entry = NULL;
+	bool linked = false;
+	bool reserved;
+
+	HOLD_INTERRUPTS(); /* a reserved place must not get lost */
+	sweep_some(hash, now);
+	reserved = reserve(hash, now, locked);
+	if (*locked)
+		entry = tc_rate_find(key, hash);
+	if (reserved && *locked && entry == NULL)
+	{
+		entry = tc_rate_link(key, hash);
+		linked = entry != NULL;
+	}
+	if (reserved && !linked)
 		tc_rate_release_place();
+	RESUME_INTERRUPTS();
 	return entry;
 }
 
 /*
  * Finds the key's entry, or makes one (of version 0, to be filled in by the caller), and returns it
- * with its partition locked exclusively.  Returns NULL, with nothing locked, if there is no room.
+ * with its partition locked exclusively.  Returns NULL, with nothing locked, when there is no room
+ * or the lock cannot be had: *why.
  */
 TcRateEntry *
-tc_rate_enter(const TcRateKey *key, uint32 hash, int64 now)
+tc_rate_enter(const TcRateKey *key, uint32 hash, int64 now, TcTakeReason *why)
 {
 	TcRateShared *shared = tc_rate_table_here.shared;
-	LWLock *lock = tc_rate_lock(hash);
 	TcRateEntry *entry;
-	bool reserved;
+	bool locked = true;
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	*why = TC_TAKE_UNAVAILABLE;
+	if (!tc_rate_lock_wait(hash, LW_EXCLUSIVE))
+		return NULL;
 	entry = tc_rate_find(key, hash);
-	if (entry != NULL)
+	if (entry == NULL)
+		entry = make_entry(key, hash, now, &locked);
+	if (entry != NULL || !locked)
 		return entry;
-	sweep_some(hash, now);
-	reserved = tc_rate_reserve_place();
-	if (!reserved)
-	{
-		LWLockRelease(lock);
-		reserved = make_room(hash, now);
-		LWLockAcquire(lock, LW_EXCLUSIVE);
-		entry = tc_rate_find(key, hash);
-	}
-	if (entry != NULL && reserved)
-		tc_rate_release_place();
-	else if (entry == NULL && reserved)
-		entry = use_place(key, hash);
-	if (entry != NULL)
-		return entry;
-	LWLockRelease(lock);
+	LWLockRelease(tc_rate_lock(hash));
 	pg_atomic_fetch_add_u64(tc_rate_full == TC_RATE_FULL_ALLOW ? &shared->passed : &shared->refused,
 							1);
+	*why = TC_TAKE_TABLE_FULL;
 	return NULL;
 }

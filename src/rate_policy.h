@@ -23,6 +23,7 @@ typedef struct TcRateLimit
 {
 	int32 policy_id; /* another one for each bandwidth */
 	int32 more;		 /* so many further bandwidths of the policy follow in memory */
+	bool together;	 /* they, or a pause, are to be asked by rate_all.c */
 	TcRateLevel level;
 	bool enabled;
 	bool shadow;
@@ -30,7 +31,9 @@ typedef struct TcRateLimit
 	TcRateChange change;
 	int64 version;			/* rises with each change */
 	TimestampTz changed_at; /* of this version */
+	int64 changed_clock;	/* the same by the buckets' clock; -1: it was another one */
 	int64 reserve;			/* tokens that low priority may not use */
+	int64 pause;			/* ns in which a refusal by the policy has this bucket admit nothing */
 	TcRateMath math;
 	char bandwidth[TC_RATE_NAME_LEN];
 } TcRateLimit;

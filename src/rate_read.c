@@ -9,6 +9,7 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 
+#include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_stat.h"
 
@@ -19,6 +20,7 @@ copy_entry(TcRateEntry *entry, TcRateBucket *bucket)
 	bucket->key = entry->key;
 	bucket->version = entry->version;
 	bucket->shadow = entry->shadow;
+	bucket->paused = entry->paused;
 	bucket->math = entry->math;
 	bucket->state = tc_rate_state(entry);
 	bucket->allowed = pg_atomic_read_u64(&entry->allowed);
@@ -46,11 +48,15 @@ tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_A
 	if (partition >= TC_RATE_PARTITIONS)
 		return -1;
 	*position += stop - number;
-	/* the postmaster, which cannot wait, leaves out what a killed backend was changing */
-	if (MyProc != NULL)
-		LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
-	else if (!LWLockConditionalAcquire(tc_rate_lock(partition), LW_SHARED))
+	/* left out is what somebody who is stopped, or was killed, has locked; the postmaster never
+	 * waits */
+	if (!LWLockConditionalAcquire(tc_rate_lock(partition), LW_SHARED) &&
+		(MyProc == NULL || !tc_rate_lock_wait(partition, LW_SHARED)))
+	{
+		*position = (uint64) (partition + 1) * slots;
 		return 0;
+	}
+	tc_rate_passes(TC_RATE_PLACE_READ);
 	for (; number < stop; number++)
 	{
 		TcRateEntry *entry = tc_rate_slot(partition, number);
@@ -79,7 +85,7 @@ reset_entry(TcRateEntry *entry)
 static void
 reset_slots(uint32 partition, uint32 number, uint32 stop, Oid database)
 {
-	LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
+	tc_rate_lock_or_raise(partition, LW_SHARED);
 	for (; number < stop; number++)
 	{
 		TcRateEntry *entry = tc_rate_slot(partition, number);
@@ -119,4 +125,5 @@ tc_rate_table_stat(TcRateTableStat *stat)
 	stat->passed = pg_atomic_read_u64(&shared->passed);
 	stat->forced = pg_atomic_read_u64(&shared->forced);
 	stat->forgiven = pg_atomic_read_u64(&shared->forgiven);
+	stat->unavailable = pg_atomic_read_u64(&shared->unavailable);
 }

@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 
 #include "access/xlog.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/pg_crc32c.h"
@@ -39,13 +40,14 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "rate_args.h"
 #include "rate_clock.h"
 #include "rate_shared.h"
 #include "rate_stat.h"
 
 #define FILE_NAME "pg_stat/tenantcall_rate"
 #define TMP_NAME FILE_NAME ".tmp"
-#define MAGIC UINT64CONST(0x7463726174650001)
+#define MAGIC UINT64CONST(0x7463726174650002)
 #define BOOT_ID_LEN 40
 #define END_MARK UINT64CONST(0x656e646f66626b74)
 
@@ -85,6 +87,24 @@ read_boot_id(char boot_id[BOOT_ID_LEN])
 	if (fread(boot_id, 1, 36, file) != 36)
 		memset(boot_id, 0, BOOT_ID_LEN);
 	FreeFile(file);
+}
+
+/* A number for this boot of the machine. */
+int64
+tc_rate_boot(void)
+{
+	static int64 boot = -1;
+	char boot_id[BOOT_ID_LEN];
+
+	if (boot == -1)
+	{
+		read_boot_id(boot_id);
+		boot = boot_id[0] == '\0'
+				   ? 0
+				   : (int64) (hash_bytes_extended((const unsigned char *) boot_id, BOOT_ID_LEN, 0) &
+							  PG_INT64_MAX);
+	}
+	return boot;
 }
 
 /* What a file written now, as this open file, begins with. */
@@ -261,6 +281,7 @@ restore(const TcRateBucket *bucket, int64 shift)
 		return;
 	}
 	entry->shadow = bucket->shadow;
+	entry->paused = bucket->paused;
 	entry->version = bucket->version;
 	entry->math = bucket->math;
 	entry->base = bucket->state.base + shift;

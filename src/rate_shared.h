@@ -24,13 +24,17 @@ typedef struct TcRateShared
 	pg_atomic_uint64 evicted_allowed;
 	pg_atomic_uint64 evicted_denied;
 	pg_atomic_uint64 evicted_would_deny;
-	pg_atomic_uint64 refused;  /* for want of room */
-	pg_atomic_uint64 passed;   /* the same, allowed by tenantcall.rate_full */
-	pg_atomic_uint64 forced;   /* buckets that were not full and had to make way */
-	pg_atomic_uint64 forgiven; /* tokens that these lacked */
+	pg_atomic_uint64 refused;	  /* for want of room */
+	pg_atomic_uint64 passed;	  /* the same, allowed by tenantcall.rate_full */
+	pg_atomic_uint64 forced;	  /* buckets that were not full and had to make way */
+	pg_atomic_uint64 forgiven;	  /* tokens that these lacked */
+	pg_atomic_uint64 unavailable; /* requests that did not get a partition's lock in time */
 	uint8 detail_key[TC_SIPHASH_KEY];
 	uint8 ticket_key[TC_SIPHASH_KEY];
 	pg_atomic_uint32 shares[TC_RATE_SHARES]; /* buckets of callers' own making, by company */
+	/* see rate_lock.c: until when those who want it shared hold back; is its holder stopped? */
+	pg_atomic_uint64 wanted[TC_RATE_PARTITIONS];
+	pg_atomic_uint32 stuck[TC_RATE_PARTITIONS];
 } TcRateShared;
 
 /* Where it is in this process; the layout is that of rate_shmem.c. */

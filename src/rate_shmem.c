@@ -14,6 +14,7 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
+#include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_shmem.h"
 
@@ -117,6 +118,7 @@ tc_rate_shmem_init(void)
 		"deny refuses it, allow lets it pass uncounted, evict makes the bucket "
 		"nearest to being full make way.",
 		&tc_rate_full, TC_RATE_FULL_DENY, full_options, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	tc_rate_lock_init();
 	tc_rate_save_init();
 	prev_shmem_request_hook = shmem_request_hook;
 	shmem_request_hook = rate_shmem_request;

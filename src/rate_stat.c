@@ -4,7 +4,7 @@
  *
  * Buckets are copied a few at a time under a shared lock and put out without it, so that reading
  * a million of them holds nobody up.  Administrators and members of pg_monitor see the buckets of
- * all companies in this database, others those of the company they have entered.
+ * all companies in this database, others those of the company they have entered; without one, none.
  */
 #include "postgres.h"
 
@@ -23,13 +23,14 @@
 
 #include "args.h"
 #include "compat.h"
+#include "context.h"
 #include "rate_args.h"
 #include "rate_clock.h"
 #include "rate_stat.h"
 #include "ready.h"
 
 #define N_BUCKET_COLUMNS 16
-#define N_TABLE_COLUMNS 10
+#define N_TABLE_COLUMNS 11
 
 PG_FUNCTION_INFO_V1(tc_rate_buckets);
 PG_FUNCTION_INFO_V1(tc_rate_table);
@@ -116,17 +117,17 @@ Datum
 tc_rate_buckets(PG_FUNCTION_ARGS)
 {
 	TcRateBucket *buckets;
-	const TcContext *own = NULL;
 	bool all = sees_all();
+	const TcContext *own = all ? NULL : tc_context_current();
 	uint64 position = 0;
 	MemoryContext loop;
 	MemoryContext caller;
 	int n;
 
 	tc_require_ready();
-	if (!all)
-		own = tc_rate_tenant();
 	InitMaterializedSRF(fcinfo, 0);
+	if (!all && own == NULL)
+		return (Datum) 0;
 	buckets = palloc(sizeof(TcRateBucket) * TC_RATE_READ_AT_ONCE);
 	loop = AllocSetContextCreate(CurrentMemoryContext, "rate_buckets", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(loop);
@@ -166,6 +167,7 @@ tc_rate_table(PG_FUNCTION_ARGS)
 	values[7] = Int64GetDatum(stat.passed);
 	values[8] = Int64GetDatum(stat.forced);
 	values[9] = Int64GetDatum(stat.forgiven);
+	values[10] = Int64GetDatum(stat.unavailable);
 	return tc_form_result(fcinfo, values, nulls);
 }
 

@@ -17,6 +17,7 @@ typedef struct TcRateBucket
 	TcRateKey key;
 	int64 version;
 	bool shadow;
+	bool paused;
 	TcRateMath math;
 	TcRateState state;
 	int64 allowed;
@@ -43,6 +44,7 @@ typedef struct TcRateTableStat
 	int64 passed;	/* the same, but let pass */
 	int64 forced;	/* buckets that were not full and made way */
 	int64 forgiven; /* tokens that these lacked */
+	int64 unavailable;
 } TcRateTableStat;
 
 /* InvalidOid: of all databases. */

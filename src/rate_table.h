@@ -10,6 +10,7 @@
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 
+#include "rate.h"
 #include "rate_core.h"
 #include "rate_key.h"
 
@@ -23,8 +24,9 @@ typedef struct TcRateEntry
 {
 	TcRateKey key;		/* its database is InvalidOid in a slot that is not in use */
 	uint32 head;		/* of the chain at home in this slot: no part of what stands in it */
-	uint32 next : 31;	/* in the chain that this entry is in */
+	uint32 next : 30;	/* in the chain that this entry is in */
 	uint32 shadow : 1;	/* like base, version and math: changes under the exclusive lock */
+	uint32 paused : 1;	/* admits nothing until it is full (exclusive lock) */
 	pg_atomic_uint64 s; /* compare-and-swap under the shared lock */
 	int64 base;
 
@@ -57,7 +59,7 @@ extern void tc_rate_prefetch(uint32 hash);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
 
 /* rate_evict.c: finds the key's entry or makes one, and locks its partition exclusively. */
-extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, int64 now);
+extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, int64 now, TcTakeReason *why);
 
 /* The state of an entry, as the core wants it.  Any lock. */
 static inline TcRateState

@@ -31,6 +31,7 @@
 #include "rate_args.h"
 #include "rate_bucket.h"
 #include "rate_clock.h"
+#include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
 #include "ready.h"
@@ -67,6 +68,7 @@ tc_rate_issue(TcRateEntry *entry, int64 after, uint64 seen, const TcRateAsk *ask
 	TcRateTicket *ticket = &ask->tickets->item[ask->tickets->n++];
 
 	Assert(ask->tickets->n <= TC_RATE_MAX_ITEMS);
+	tc_rate_passes(TC_RATE_PLACE_SPEND);
 	ticket->key = entry->key;
 	ticket->after = (TcRateState){entry->base, after};
 	ticket->version = entry->version;
@@ -139,7 +141,10 @@ note_refund(TcRateEntry *entry, const TcRateTicket *ticket, int64 amount)
 	entry->ring[0] = (uint64) (uint32) ticket->number << 32 | tokens;
 }
 
-/* Gives back to an entry; returns how many sub-tokens.  Exclusive lock. */
+/*
+ * Gives back to an entry; returns how many sub-tokens.  Nothing to one that is paused, and will be
+ * full when that is over.  Exclusive lock.
+ */
 static int64
 give_back_to(TcRateEntry *entry, const TcRateTicket *ticket)
 {
@@ -148,8 +153,9 @@ give_back_to(TcRateEntry *entry, const TcRateTicket *ticket)
 	int64 next;
 
 	if (entry->born != ticket->born || entry->version != ticket->version ||
-		!use_number(entry, ticket->number))
+		!use_number(entry, ticket->number) || entry->paused)
 		return 0;
+	tc_rate_passes(TC_RATE_PLACE_REFUND);
 	after.s -= earlier_refunds(entry, ticket);
 	next = tc_rate_refund(&entry->math, state, tc_rate_now(), after, ticket->cost);
 	if (next >= state.s)
@@ -159,33 +165,46 @@ give_back_to(TcRateEntry *entry, const TcRateTicket *ticket)
 	return state.s - next;
 }
 
-/* Gives a ticket back; those whose turn at the bucket is after `turn` move up. */
-bool
+/*
+ * Gives a ticket back; those whose turn at the bucket is after `turn` move up.  Interrupts are held
+ * off, since this is done while an error is handled, too: the wait for the lock is bounded.
+ */
+TcRateGiven
 tc_rate_give_back(const TcRateTicket *ticket, int64 turn)
 {
 	uint32 hash = tc_rate_hash(&ticket->key);
 	TcRateEntry *entry;
 	int64 amount = 0;
+	bool locked;
 
-	LWLockAcquire(tc_rate_lock(hash), LW_EXCLUSIVE);
-	entry = tc_rate_find(&ticket->key, hash);
-	if (entry != NULL)
-		amount = give_back_to(entry, ticket);
-	if (amount > 0)
-		tc_rate_wait_move(entry->born, turn, tc_rate_duration(&entry->math, amount));
-	LWLockRelease(tc_rate_lock(hash));
-	return amount > 0;
+	HOLD_INTERRUPTS();
+	locked = tc_rate_lock_wait(hash, LW_EXCLUSIVE);
+	if (locked)
+	{
+		entry = tc_rate_find(&ticket->key, hash);
+		if (entry != NULL)
+			amount = give_back_to(entry, ticket);
+		if (amount > 0)
+			tc_rate_wait_move(entry->born, turn, tc_rate_duration(&entry->math, amount));
+		LWLockRelease(tc_rate_lock(hash));
+	}
+	RESUME_INTERRUPTS();
+	return !locked ? TC_RATE_GIVEN_LATER : amount > 0 ? TC_RATE_GIVEN : TC_RATE_GIVEN_NOTHING;
 }
 
-/* Gives tickets back; true if any was worth something. */
-static bool
+/* Gives tickets back: was any worth something, or could any not be given back now? */
+static TcRateGiven
 give_back_all(const TcRateTickets *tickets)
 {
-	bool any = false;
+	TcRateGiven all = TC_RATE_GIVEN_NOTHING;
 
 	for (int i = 0; i < tickets->n; i++)
-		any |= tc_rate_give_back(&tickets->item[i], tc_rate_now());
-	return any;
+	{
+		TcRateGiven one = tc_rate_give_back(&tickets->item[i], tc_rate_now());
+
+		all = Max(all, one);
+	}
+	return all;
 }
 
 /* Gives back what the subtransactions from a level on have spent, or forgets about it. */
@@ -325,6 +344,7 @@ tc_refund(PG_FUNCTION_ARGS)
 {
 	TicketHeader header;
 	TcRateTickets tickets;
+	TcRateGiven given;
 	bytea *ticket;
 
 	tc_require_ready();
@@ -338,5 +358,12 @@ tc_refund(PG_FUNCTION_ARGS)
 				 errdetail("A ticket is good in its database, for its company, until the server "
 						   "is restarted."),
 				 errhint("Pass the ticket of take(), unchanged, in the context it was taken in.")));
-	PG_RETURN_BOOL(give_back_all(&tickets));
+	given = give_back_all(&tickets);
+	if (given == TC_RATE_GIVEN_LATER)
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_UNAVAILABLE), errmsg("rate limit buckets are not available"),
+				 errdetail("Another process has had one locked for longer than "
+						   "tenantcall.rate_lock_timeout."),
+				 errhint("Pass the ticket again: each bucket gets its tokens back once.")));
+	PG_RETURN_BOOL(given == TC_RATE_GIVEN);
 }

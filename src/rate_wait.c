@@ -8,6 +8,10 @@
  * bucket move up by the time its tokens take: nobody loses, and no two turns meet, which would be
  * more than the burst at one instant.
  *
+ * When the policy changes, the first one who comes to the bucket converts it, and all turns with
+ * it; those who wait look for a change themselves each time they wake up, at least once a second.
+ * With mode reset, or when the policy is disabled or becomes a shadow, they go at once.
+ *
  * Locks: a slot is begun by its backend, and moved by others, under the exclusive lock of the
  * bucket's partition; it is read, and ended, by its backend alone, without a lock.  A bucket is
  * named by its birth number, which is never used again.
@@ -23,6 +27,7 @@
 
 #include "compat.h"
 #include "rate_clock.h"
+#include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
 
@@ -79,6 +84,27 @@ tc_rate_wait_move(uint64 born, int64 after, int64 by)
 	}
 }
 
+/* Converts the turns with the bucket.  The bucket's exclusive lock. */
+void
+tc_rate_wait_convert(const TcRateEntry *entry, const TcRateLimit *to, TcRateChange change, int64 at)
+{
+	for (int i = 0; i < MaxBackends; i++)
+	{
+		TcRateWaiter *slot = &tc_rate_table_here.waiters[i];
+		int64 turn = (int64) pg_atomic_read_u64(&slot->turn);
+		int64 left;
+
+		if (pg_atomic_read_u64(&slot->born) != entry->born || turn <= at)
+			continue;
+		left = change == TC_RATE_RESET || to->shadow
+				   ? 0
+				   : tc_rate_convert_wait(&entry->math, &to->math, turn - at);
+		pg_atomic_write_u64(&slot->turn,
+							left < PG_INT64_MAX - at ? (uint64) (at + left) : PG_INT64_MAX);
+		SetLatch(&GetPGProcByNumber(i)->procLatch);
+	}
+}
+
 /* Ends this backend's wait. */
 static void
 end_wait(void)
@@ -104,14 +130,39 @@ check_client(void)
 					errdetail("It was waiting for a rate limit.")));
 }
 
+/* Brings the bucket up to the policy as it holds now; true if nobody has to wait any more. */
+static bool
+follow_policy(const TcRateTicket *ticket, const char *policy, const TcRateWho *who)
+{
+	const TcRateLimit *limit = tc_rate_limit(policy, strlen(policy), who);
+	uint32 hash = tc_rate_hash(&ticket->key);
+	TcRateEntry *entry;
+
+	for (int more = limit->more; limit->policy_id != ticket->key.policy_id; limit++)
+	{
+		if (more-- == 0)
+			return true; /* the bandwidth is gone */
+	}
+	if (!limit->enabled || limit->shadow)
+		return true;
+	if (limit->version <= ticket->version || !tc_rate_lock_wait(hash, LW_EXCLUSIVE))
+		return false;
+	entry = tc_rate_find(&ticket->key, hash);
+	if (entry != NULL && entry->version < limit->version)
+		tc_rate_refresh(entry, limit, tc_rate_now());
+	LWLockRelease(tc_rate_lock(hash));
+	return false;
+}
+
 /* Sleeps until this backend's turn. */
 static void
-sleep_until_turn(void)
+sleep_until_turn(const TcRateTicket *ticket, const char *policy, const TcRateWho *who)
 {
 	uint32 wait_event = tc_wait_event("TenantcallRateLimit");
 	int64 left;
 
-	while ((left = tc_rate_wait_turn() - tc_rate_now()) > 0)
+	tc_rate_passes(TC_RATE_PLACE_WAIT);
+	while (!follow_policy(ticket, policy, who) && (left = tc_rate_wait_turn() - tc_rate_now()) > 0)
 	{
 		int64 ms = Min((left + 999999) / 1000000, MAX_SLEEP_MS);
 
@@ -127,11 +178,11 @@ sleep_until_turn(void)
 
 /* Waits for this backend's turn, or gives its place back. */
 void
-tc_rate_wait(const TcRateTicket *ticket)
+tc_rate_wait(const TcRateTicket *ticket, const char *policy, const TcRateWho *who)
 {
 	PG_ENSURE_ERROR_CLEANUP(end_wait_early, PointerGetDatum(ticket));
 	{
-		sleep_until_turn();
+		sleep_until_turn(ticket, policy, who);
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(end_wait_early, PointerGetDatum(ticket));
 	end_wait();
