@@ -186,7 +186,8 @@ settle_item(TcRateItem *item, const TcRateAsk *ask, bool allowed)
 	pg_atomic_fetch_add_u64(&entry->allowed, 1);
 	of_item.cost = item->cost;
 	if (ask->tickets != NULL)
-		tc_rate_issue(entry, item->next, pg_atomic_read_u64(&entry->tickets), &of_item);
+		tc_rate_issue(entry, item->next, pg_atomic_read_u64(&tc_rate_record(entry)->tickets),
+					  &of_item);
 	tc_rate_passes(TC_RATE_PLACE_ALL);
 }
 

@@ -185,7 +185,8 @@ static inline bool
 spend(TcRateEntry *entry, const TcRateMath *math, const TcRateAsk *ask, int64 now, int64 *delay)
 {
 	TcRateState state = tc_rate_state(entry);
-	uint64 seen = unlikely(ask->tickets != NULL) ? pg_atomic_read_u64(&entry->tickets) : 0;
+	uint64 seen =
+		unlikely(ask->tickets != NULL) ? pg_atomic_read_u64(&tc_rate_record(entry)->tickets) : 0;
 	int64 next;
 
 	for (;;)
@@ -211,8 +212,10 @@ spend(TcRateEntry *entry, const TcRateMath *math, const TcRateAsk *ask, int64 no
 void
 tc_rate_count_refusal(TcRateEntry *entry)
 {
-	pg_atomic_fetch_add_u64(entry->shadow ? &entry->would_deny : &entry->denied, 1);
-	pg_atomic_write_u64(&entry->last_denied_at, (uint64) GetCurrentTimestamp());
+	TcRateRecord *record = tc_rate_record(entry);
+
+	pg_atomic_fetch_add_u64(entry->shadow ? &record->would_deny : &record->denied, 1);
+	pg_atomic_write_u64(&record->last_denied_at, (uint64) GetCurrentTimestamp());
 }
 
 /* Fills in what the caller learns of the bucket's state. */
@@ -264,8 +267,8 @@ ask_entry(TcRateEntry *entry, const TcRateLimit *limit, const TcRateAsk *ask, in
 		if (unlikely(result->waited > 0))
 		{
 			tc_rate_passes(TC_RATE_PLACE_RESERVE);
-			pg_atomic_fetch_add_u64(&entry->waited, 1);
-			tc_rate_wait_begin(entry->born, now + result->waited);
+			pg_atomic_fetch_add_u64(&tc_rate_record(entry)->waited, 1);
+			tc_rate_wait_begin(tc_rate_record(entry)->born, now + result->waited);
 		}
 	}
 	if (!ask->brief)
@@ -380,6 +383,8 @@ tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject, const TcRate
 	tc_rate_key(&key, limit, subject);
 	hash = tc_rate_hash(&key);
 	tc_rate_prefetch(hash);
+	if (unlikely(ask->tickets != NULL))
+		tc_rate_prefetch_record(hash);
 	lock = tc_rate_lock(hash);
 	now = tc_rate_now();
 

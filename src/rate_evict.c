@@ -35,11 +35,12 @@ static void
 evict(TcRateEntry *entry)
 {
 	TcRateShared *shared = tc_rate_table_here.shared;
+	TcRateRecord *record = tc_rate_record(entry);
 
 	pg_atomic_fetch_add_u64(&shared->evicted, 1);
 	pg_atomic_fetch_add_u64(&shared->evicted_allowed, pg_atomic_read_u64(&entry->allowed));
-	pg_atomic_fetch_add_u64(&shared->evicted_denied, pg_atomic_read_u64(&entry->denied));
-	pg_atomic_fetch_add_u64(&shared->evicted_would_deny, pg_atomic_read_u64(&entry->would_deny));
+	pg_atomic_fetch_add_u64(&shared->evicted_denied, pg_atomic_read_u64(&record->denied));
+	pg_atomic_fetch_add_u64(&shared->evicted_would_deny, pg_atomic_read_u64(&record->would_deny));
 	tc_rate_past_add(entry);
 	tc_rate_unlink(entry);
 	tc_rate_passes(TC_RATE_PLACE_EVICT);

@@ -17,6 +17,8 @@
 static void
 copy_entry(TcRateEntry *entry, TcRateBucket *bucket)
 {
+	TcRateRecord *record = tc_rate_record(entry);
+
 	bucket->key = entry->key;
 	bucket->version = entry->version;
 	bucket->shadow = entry->shadow;
@@ -24,12 +26,12 @@ copy_entry(TcRateEntry *entry, TcRateBucket *bucket)
 	bucket->math = entry->math;
 	bucket->state = tc_rate_state(entry);
 	bucket->allowed = pg_atomic_read_u64(&entry->allowed);
-	bucket->denied = pg_atomic_read_u64(&entry->denied);
-	bucket->would_deny = pg_atomic_read_u64(&entry->would_deny);
-	bucket->last_denied_at = pg_atomic_read_u64(&entry->last_denied_at);
-	bucket->waited = pg_atomic_read_u64(&entry->waited);
-	bucket->refunded = pg_atomic_read_u64(&entry->refunded);
-	bucket->forgiven = pg_atomic_read_u64(&entry->forgiven);
+	bucket->denied = pg_atomic_read_u64(&record->denied);
+	bucket->would_deny = pg_atomic_read_u64(&record->would_deny);
+	bucket->last_denied_at = pg_atomic_read_u64(&record->last_denied_at);
+	bucket->waited = pg_atomic_read_u64(&record->waited);
+	bucket->refunded = pg_atomic_read_u64(&record->refunded);
+	bucket->forgiven = pg_atomic_read_u64(&record->forgiven);
 }
 
 /*
@@ -72,13 +74,15 @@ tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_A
 static void
 reset_entry(TcRateEntry *entry)
 {
+	TcRateRecord *record = tc_rate_record(entry);
+
 	pg_atomic_write_u64(&entry->allowed, 0);
-	pg_atomic_write_u64(&entry->denied, 0);
-	pg_atomic_write_u64(&entry->would_deny, 0);
-	pg_atomic_write_u64(&entry->last_denied_at, 0);
-	pg_atomic_write_u64(&entry->waited, 0);
-	pg_atomic_write_u64(&entry->refunded, 0);
-	pg_atomic_write_u64(&entry->forgiven, 0);
+	pg_atomic_write_u64(&record->denied, 0);
+	pg_atomic_write_u64(&record->would_deny, 0);
+	pg_atomic_write_u64(&record->last_denied_at, 0);
+	pg_atomic_write_u64(&record->waited, 0);
+	pg_atomic_write_u64(&record->refunded, 0);
+	pg_atomic_write_u64(&record->forgiven, 0);
 }
 
 /* Sets the counts of a database's buckets in some slots to 0. */

@@ -268,6 +268,7 @@ static void
 restore(const TcRateBucket *bucket, int64 shift)
 {
 	TcRateEntry *entry = NULL;
+	TcRateRecord *record;
 
 	if (tc_rate_reserve_place())
 	{
@@ -280,6 +281,7 @@ restore(const TcRateBucket *bucket, int64 shift)
 		pg_atomic_fetch_add_u64(&tc_rate_table_here.shared->forced, 1);
 		return;
 	}
+	record = tc_rate_record(entry);
 	entry->shadow = bucket->shadow;
 	entry->paused = bucket->paused;
 	entry->version = bucket->version;
@@ -287,12 +289,12 @@ restore(const TcRateBucket *bucket, int64 shift)
 	entry->base = bucket->state.base + shift;
 	pg_atomic_write_u64(&entry->s, (uint64) bucket->state.s);
 	pg_atomic_write_u64(&entry->allowed, bucket->allowed);
-	pg_atomic_write_u64(&entry->denied, bucket->denied);
-	pg_atomic_write_u64(&entry->would_deny, bucket->would_deny);
-	pg_atomic_write_u64(&entry->last_denied_at, bucket->last_denied_at);
-	pg_atomic_write_u64(&entry->waited, bucket->waited);
-	pg_atomic_write_u64(&entry->refunded, bucket->refunded);
-	pg_atomic_write_u64(&entry->forgiven, bucket->forgiven);
+	pg_atomic_write_u64(&record->denied, bucket->denied);
+	pg_atomic_write_u64(&record->would_deny, bucket->would_deny);
+	pg_atomic_write_u64(&record->last_denied_at, bucket->last_denied_at);
+	pg_atomic_write_u64(&record->waited, bucket->waited);
+	pg_atomic_write_u64(&record->refunded, bucket->refunded);
+	pg_atomic_write_u64(&record->forgiven, bucket->forgiven);
 }
 
 /* Loads the file into the empty table, if it is whole and ours.  Never raises. */

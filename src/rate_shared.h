@@ -43,6 +43,7 @@ typedef struct TcRateTable
 	TcRateShared *shared;
 	LWLockPadded *locks;		  /* one for each partition */
 	TcRateEntry *slots;			  /* partition after partition */
+	TcRateRecord *records;		  /* of the same slots */
 	uint32 per_partition;		  /* slots */
 	struct TcRateWaiter *waiters; /* one for each backend */
 } TcRateTable;

@@ -2,7 +2,7 @@
  * rate_shmem.c
  *		Shared memory and settings of the table of buckets.
  *
- *		TcRateShared | waiters (rate_wait.c) | slots (rate_table.c)
+ *		TcRateShared | waiters (rate_wait.c) | slots, records (rate_table.c)
  *
  * Memory and locks are requested while the library is preloaded; there is nothing to be freed.
  */
@@ -32,12 +32,11 @@ static int max_buckets = 65536; /* setting */
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
-/* Size of all slots. */
+/* Size of all slots, each of so many bytes. */
 static Size
-slots_size(void)
+slots_size(Size slot)
 {
-	return mul_size(mul_size(tc_rate_slots_for(max_buckets), TC_RATE_PARTITIONS),
-					sizeof(TcRateEntry));
+	return mul_size(mul_size(tc_rate_slots_for(max_buckets), TC_RATE_PARTITIONS), slot);
 }
 
 /* Size of the table. */
@@ -48,7 +47,8 @@ table_size(void)
 
 	size = add_size(size, tc_rate_waiters_size());
 	size = add_size(size, PG_CACHE_LINE_SIZE);
-	return add_size(size, slots_size());
+	size = add_size(size, slots_size(sizeof(TcRateEntry)));
+	return add_size(size, slots_size(sizeof(TcRateRecord)));
 }
 
 /* shmem_request_hook: asks for memory and locks. */
@@ -70,7 +70,8 @@ initialize_table(TcRateTable *table)
 {
 	memset(table->shared, 0, sizeof(*table->shared));
 	memset(table->waiters, 0, tc_rate_waiters_size());
-	memset(table->slots, 0, slots_size());
+	memset(table->slots, 0, slots_size(sizeof(TcRateEntry)));
+	memset(table->records, 0, slots_size(sizeof(TcRateRecord)));
 	table->shared->max_entries = max_buckets;
 	if (!pg_strong_random(table->shared->detail_key, TC_SIPHASH_KEY) ||
 		!pg_strong_random(table->shared->ticket_key, TC_SIPHASH_KEY))
@@ -92,6 +93,7 @@ rate_shmem_startup(void)
 	table->waiters =
 		(struct TcRateWaiter *) ((char *) table->shared + MAXALIGN(sizeof(TcRateShared)));
 	table->slots = (TcRateEntry *) CACHELINEALIGN((char *) table->waiters + tc_rate_waiters_size());
+	table->records = (TcRateRecord *) ((char *) table->slots + slots_size(sizeof(TcRateEntry)));
 	table->per_partition = tc_rate_slots_for(max_buckets);
 	table->locks = GetNamedLWLockTranche(TRANCHE);
 	if (!found)

@@ -90,7 +90,24 @@ tc_rate_prefetch(uint32 hash)
 	TcRateEntry *home = home_of(hash);
 
 	prefetch_slot(home);
-	__builtin_prefetch(home + 1, 1);
+	prefetch_slot(home + 1);
+}
+
+/* The same for the rest of the entry. */
+void
+tc_rate_prefetch_record(uint32 hash)
+{
+	TcRateRecord *record = tc_rate_record(home_of(hash));
+
+	__builtin_prefetch(record, 1);
+	__builtin_prefetch((char *) record + 64, 1);
+}
+
+/* The rest of an entry. */
+TcRateRecord *
+tc_rate_record(const TcRateEntry *entry)
+{
+	return &tc_rate_table_here.records[entry - tc_rate_table_here.slots];
 }
 
 /* The key's entry, or NULL.  The partition must be locked. */
@@ -198,9 +215,10 @@ tc_rate_link(const TcRateKey *key, uint32 hash)
 		return NULL;
 	head = entry->head;
 	memset(entry, 0, sizeof(*entry));
+	memset(tc_rate_record(entry), 0, sizeof(TcRateRecord));
 	entry->head = head;
 	entry->key = *key;
-	entry->born = pg_atomic_add_fetch_u64(&tc_rate_table_here.shared->born, 1);
+	tc_rate_record(entry)->born = pg_atomic_add_fetch_u64(&tc_rate_table_here.shared->born, 1);
 	entry->next = home->head;
 	home->head = (uint32) (entry - tc_rate_table_here.slots) + 1;
 	return entry;

@@ -16,10 +16,7 @@
 
 #define TC_RATE_RING 4
 
-/*
- * In cache lines of 64 bytes: a look-up reads the first, a decision the second as well; a refusal
- * adds to the third, a refund uses the fourth.
- */
+/* What decisions go by, in two cache lines of 64 bytes: a look-up reads only the first. */
 typedef struct TcRateEntry
 {
 	TcRateKey key;		/* its database is InvalidOid in a slot that is not in use */
@@ -33,7 +30,11 @@ typedef struct TcRateEntry
 	int64 version; /* of the policy; 0: tc_rate_enter() has just made it */
 	TcRateMath math;
 	pg_atomic_uint64 allowed;
+} TcRateEntry;
 
+/* The rest of an entry, apart from it: refusals add to the first line, refunds use the second. */
+typedef struct TcRateRecord
+{
 	pg_atomic_uint64 denied;
 	pg_atomic_uint64 would_deny;
 	pg_atomic_uint64 last_denied_at;
@@ -48,14 +49,16 @@ typedef struct TcRateEntry
 	uint64 used[2];			   /* a bit for each of the 128 tickets from there */
 	int64 given_back;		   /* sub-tokens refunded so far, under this version of the policy */
 	uint64 ring[TC_RATE_RING]; /* latest refunds: low half of the ticket's number << 32 | tokens */
-} TcRateEntry;
+} TcRateRecord;
 
-StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && offsetof(TcRateEntry, denied) == 128 &&
-					 offsetof(TcRateEntry, window) == 192 && sizeof(TcRateEntry) == 256,
-				 "TcRateEntry is laid out otherwise than meant");
+StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && sizeof(TcRateEntry) == 128 &&
+					 offsetof(TcRateRecord, window) == 64 && sizeof(TcRateRecord) == 128,
+				 "entries are laid out otherwise than meant");
 
 extern LWLock *tc_rate_lock(uint32 hash);
 extern void tc_rate_prefetch(uint32 hash);
+extern void tc_rate_prefetch_record(uint32 hash);
+extern TcRateRecord *tc_rate_record(const TcRateEntry *entry);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
 
 /* rate_evict.c: finds the key's entry or makes one, and locks its partition exclusively. */

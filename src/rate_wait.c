@@ -94,7 +94,7 @@ tc_rate_wait_convert(const TcRateEntry *entry, const TcRateLimit *to, TcRateChan
 		int64 turn = (int64) pg_atomic_read_u64(&slot->turn);
 		int64 left;
 
-		if (pg_atomic_read_u64(&slot->born) != entry->born || turn <= at)
+		if (pg_atomic_read_u64(&slot->born) != tc_rate_record(entry)->born || turn <= at)
 			continue;
 		left = change == TC_RATE_RESET || to->shadow
 				   ? 0
