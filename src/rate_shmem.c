@@ -8,9 +8,13 @@
  */
 #include "postgres.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
+#include "storage/pg_shmem.h"
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
@@ -79,6 +83,22 @@ initialize_table(TcRateTable *table)
 	tc_rate_load();
 }
 
+/*
+ * Asks for huge pages, where the system gives them to those who ask: with many buckets a request
+ * spends most of its time on finding the page.  Not if huge_pages is off.
+ */
+static void
+ask_for_huge_pages(const TcRateTable *table)
+{
+#ifdef MADV_HUGEPAGE
+	const uintptr_t page = sysconf(_SC_PAGESIZE);
+	uintptr_t start = ((uintptr_t) table->slots + page - 1) & ~(page - 1);
+
+	if (huge_pages != HUGE_PAGES_OFF)
+		(void) madvise((void *) start, slots_size(sizeof(TcRateEntry)), MADV_HUGEPAGE);
+#endif
+}
+
 /* shmem_startup_hook: finds the table, or creates it. */
 static void
 rate_shmem_startup(void)
@@ -97,7 +117,10 @@ rate_shmem_startup(void)
 	table->per_partition = tc_rate_slots_for(max_buckets);
 	table->locks = GetNamedLWLockTranche(TRANCHE);
 	if (!found)
+	{
+		ask_for_huge_pages(table);
 		initialize_table(table);
+	}
 	LWLockRelease(AddinShmemInitLock);
 	if (!IsUnderPostmaster)
 		on_shmem_exit(tc_rate_save_at_exit, (Datum) 0);
