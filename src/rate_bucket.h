@@ -7,17 +7,10 @@
 
 #include "postgres.h"
 
-#include "rate_policy.h"
+#include "rate_subject.h"
 #include "rate_table.h"
 
 #define TC_RATE_MAX_ITEMS 16 /* buckets asked at once */
-
-typedef struct TcRateSubject
-{
-	uint32 level;
-	uint64 subject[2];
-	uint64 detail;
-} TcRateSubject;
 
 /* What a call has spent of one bucket, so that it can be undone. */
 typedef struct TcRateTicket
@@ -50,8 +43,6 @@ typedef struct TcRateAsk
 } TcRateAsk;
 
 /* rate_bucket.c */
-extern void tc_rate_subject(const TcRateLimit *limit, const TcRateWho *who, TcRateSubject *subject);
-extern void tc_rate_key(TcRateKey *key, const TcRateLimit *limit, const TcRateSubject *subject);
 extern bool tc_rate_fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now);
 extern void tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now);
 extern void tc_rate_describe(const TcRateMath *math, TcRateState state, int64 now,

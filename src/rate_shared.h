@@ -1,7 +1,7 @@
 /*
  * rate_shared.h
  *		The inside of the table of buckets, for the files that maintain it: rate_table.c,
- *		rate_shmem.c, rate_evict.c, rate_read.c, rate_save.c, rate_wait.c.
+ *		rate_shmem.c, rate_evict.c, rate_read.c, rate_save.c, rate_turn.c.
  */
 #ifndef TC_RATE_SHARED_H
 #define TC_RATE_SHARED_H
@@ -67,7 +67,7 @@ typedef enum TcRateFull
 
 extern int tc_rate_full; /* setting */
 
-/* rate_wait.c and rate_save.c */
+/* rate_turn.c and rate_save.c */
 extern Size tc_rate_waiters_size(void);
 extern void tc_rate_save_init(void);
 extern void tc_rate_load(void);
