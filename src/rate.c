@@ -22,6 +22,8 @@
 #include "errors.h"
 #include "rate_all.h"
 #include "rate_args.h"
+#include "rate_clock.h"
+#include "rate_shmem.h"
 #include "rate_wait.h"
 #include "ready.h"
 

@@ -16,6 +16,7 @@
 #include "args.h"
 #include "errors.h"
 #include "rate_args.h"
+#include "rate_clock.h"
 #include "rate_policy.h"
 #include "ready.h"
 

@@ -28,6 +28,7 @@
 #include "args.h"
 #include "rate_all.h"
 #include "rate_args.h"
+#include "rate_clock.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
 #include "ready.h"
@@ -101,7 +102,7 @@ prepare_item(TcRateItem *item, bool make)
 	LWLockRelease(tc_rate_lock(item->hash));
 	if (fits)
 		return TC_TAKE_OK;
-	entry = tc_rate_enter(&item->key, item->hash, &item->limit, now, &why);
+	entry = tc_rate_enter(&item->key, item->hash, now, &why);
 	if (entry == NULL)
 		return why;
 	tc_rate_refresh(entry, &item->limit, tc_rate_now());
@@ -185,7 +186,8 @@ settle_item(TcRateItem *item, const TcRateAsk *ask, bool allowed)
 	pg_atomic_fetch_add_u64(&entry->allowed, 1);
 	of_item.cost = item->cost;
 	if (ask->tickets != NULL)
-		tc_rate_issue(entry, item->next, pg_atomic_read_u64(&entry->tickets), &of_item);
+		tc_rate_issue(entry, item->next, pg_atomic_read_u64(&tc_rate_record(entry)->tickets),
+					  &of_item);
 	tc_rate_passes(TC_RATE_PLACE_ALL);
 }
 

@@ -12,61 +12,17 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "errors.h"
 #include "rate_args.h"
 #include "rate_bucket.h"
+#include "rate_clock.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
 #include "ready.h"
-
-#ifdef CLOCK_BOOTTIME
-#define RATE_CLOCK CLOCK_BOOTTIME /* goes on while the machine sleeps */
-#else
-#define RATE_CLOCK CLOCK_MONOTONIC
-#endif
-
-int64 tc_rate_frozen_clock = 0; /* for tests: this session's time, unless 0 */
-
-/* Nanoseconds since the machine started, whatever the wall clock. */
-int64
-tc_rate_clock(void)
-{
-	struct timespec now;
-
-	clock_gettime(RATE_CLOCK, &now);
-	return (int64) now.tv_sec * INT64CONST(1000000000) + now.tv_nsec;
-}
-
-/* The time that buckets go by. */
-int64
-tc_rate_now(void)
-{
-	return likely(tc_rate_frozen_clock == 0) ? tc_rate_clock() : tc_rate_frozen_clock;
-}
-
-/* Mixes the words of a key; the multiplier is that of MurmurHash2, 64 bit. */
-uint32
-tc_rate_hash(const TcRateKey *key)
-{
-	const uint64 multiplier = UINT64CONST(0xc6a4a7935bd1e995);
-	uint64 words[sizeof(TcRateKey) / sizeof(uint64)];
-	uint64 hash = 0;
-	size_t i;
-
-	memcpy(words, key, sizeof(words));
-	for (i = 0; i < lengthof(words); i++)
-	{
-		hash = (hash ^ words[i]) * multiplier;
-		hash ^= hash >> 47;
-	}
-	return (uint32) (hash ^ (hash >> 32));
-}
 
 /*
  * The instant of the policy's change on the buckets' clock.  If it was changed elsewhere (on the
@@ -93,7 +49,10 @@ tc_rate_fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 	return entry->version >= limit->version && now - entry->base < entry->math.horizon;
 }
 
-/* Brings an entry up to the policy's version and its base up to now.  Exclusive lock. */
+/*
+ * Brings an entry up to the policy's version and its base up to now; a new one becomes a full
+ * bucket.  Exclusive lock.
+ */
 void
 tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 {
@@ -104,8 +63,14 @@ tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 		bool resumes = entry->paused && limit->pause == 0;
 		TcRateChange change = resumes ? TC_RATE_RESET : limit->change;
 
-		tc_rate_convert(&entry->math, &limit->math, change, changed_at(limit, now), now, &state);
-		tc_rate_wait_convert(entry, limit, change, state.base);
+		if (entry->version == 0)
+			state = (TcRateState){now, 0};
+		else
+		{
+			tc_rate_convert(&entry->math, &limit->math, change, changed_at(limit, now), now,
+							&state);
+			tc_rate_wait_convert(entry, limit, change, state.base);
+		}
 		entry->math = limit->math;
 		tc_rate_passes(TC_RATE_PLACE_CHANGE);
 		entry->shadow = limit->shadow;
@@ -220,7 +185,8 @@ static inline bool
 spend(TcRateEntry *entry, const TcRateMath *math, const TcRateAsk *ask, int64 now, int64 *delay)
 {
 	TcRateState state = tc_rate_state(entry);
-	uint64 seen = unlikely(ask->tickets != NULL) ? pg_atomic_read_u64(&entry->tickets) : 0;
+	uint64 seen =
+		unlikely(ask->tickets != NULL) ? pg_atomic_read_u64(&tc_rate_record(entry)->tickets) : 0;
 	int64 next;
 
 	for (;;)
@@ -246,8 +212,10 @@ spend(TcRateEntry *entry, const TcRateMath *math, const TcRateAsk *ask, int64 no
 void
 tc_rate_count_refusal(TcRateEntry *entry)
 {
-	pg_atomic_fetch_add_u64(entry->shadow ? &entry->would_deny : &entry->denied, 1);
-	pg_atomic_write_u64(&entry->last_denied_at, (uint64) GetCurrentTimestamp());
+	TcRateRecord *record = tc_rate_record(entry);
+
+	pg_atomic_fetch_add_u64(entry->shadow ? &record->would_deny : &record->denied, 1);
+	pg_atomic_write_u64(&record->last_denied_at, (uint64) GetCurrentTimestamp());
 }
 
 /* Fills in what the caller learns of the bucket's state. */
@@ -299,8 +267,8 @@ ask_entry(TcRateEntry *entry, const TcRateLimit *limit, const TcRateAsk *ask, in
 		if (unlikely(result->waited > 0))
 		{
 			tc_rate_passes(TC_RATE_PLACE_RESERVE);
-			pg_atomic_fetch_add_u64(&entry->waited, 1);
-			tc_rate_wait_begin(entry->born, now + result->waited);
+			pg_atomic_fetch_add_u64(&tc_rate_record(entry)->waited, 1);
+			tc_rate_wait_begin(tc_rate_record(entry)->born, now + result->waited);
 		}
 	}
 	if (!ask->brief)
@@ -381,7 +349,7 @@ ask_exclusively(const TcRateKey *key, uint32 hash, const TcRateLimit *limit, con
 {
 	int64 now = tc_rate_now();
 	TcTakeReason why;
-	TcRateEntry *entry = tc_rate_enter(key, hash, limit, now, &why);
+	TcRateEntry *entry = tc_rate_enter(key, hash, now, &why);
 
 	if (entry == NULL)
 	{
@@ -415,6 +383,8 @@ tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject, const TcRate
 	tc_rate_key(&key, limit, subject);
 	hash = tc_rate_hash(&key);
 	tc_rate_prefetch(hash);
+	if (unlikely(ask->tickets != NULL))
+		tc_rate_prefetch_record(hash);
 	lock = tc_rate_lock(hash);
 	now = tc_rate_now();
 

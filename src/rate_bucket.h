@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "rate_policy.h"
 #include "rate_table.h"
 
 #define TC_RATE_MAX_ITEMS 16 /* buckets asked at once */
@@ -51,7 +52,6 @@ typedef struct TcRateAsk
 /* rate_bucket.c */
 extern void tc_rate_subject(const TcRateLimit *limit, const TcRateWho *who, TcRateSubject *subject);
 extern void tc_rate_key(TcRateKey *key, const TcRateLimit *limit, const TcRateSubject *subject);
-extern uint32 tc_rate_hash(const TcRateKey *key);
 extern bool tc_rate_fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now);
 extern void tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now);
 extern void tc_rate_describe(const TcRateMath *math, TcRateState state, int64 now,

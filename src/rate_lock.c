@@ -32,6 +32,7 @@
 
 #include "compat.h"
 #include "errors.h"
+#include "rate_clock.h"
 #include "rate_lock.h"
 
 #define NS_PER_MS INT64CONST(1000000)

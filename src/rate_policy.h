@@ -12,23 +12,11 @@
 #include "context_core.h"
 #include "rate.h"
 #include "rate_core.h"
+#include "rate_key.h"
 
 #define TC_RATE_NAME_LEN 64		 /* longest name of a policy or bandwidth, and a zero byte */
 #define TC_RATE_NUMBER_LEN 24	 /* the same of a number */
 #define TC_RATE_MAX_BANDWIDTHS 8 /* of one policy */
-#define TC_RATE_BY_UUID 0x100	 /* in a bucket's level: the company is known by its UUID only */
-
-/* Whose bucket. */
-typedef enum TcRateLevel
-{
-	TC_RATE_UNKNOWN, /* all callers whose company is not known; instead of TC_RATE_COMPANY */
-	TC_RATE_COMPANY,
-	TC_RATE_GLOBAL,	 /* of all companies together */
-	TC_RATE_BRANCH,	 /* those without a branch share one */
-	TC_RATE_NUMBER,	 /* a phone number, of a company */
-	TC_RATE_CALL,	 /* a call of a company */
-	TC_RATE_FUNCTION /* a function within a call */
-} TcRateLevel;
 
 /* One bandwidth of a policy, as it holds for one company. */
 typedef struct TcRateLimit

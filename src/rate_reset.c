@@ -10,6 +10,7 @@
 
 #include "args.h"
 #include "rate_args.h"
+#include "rate_clock.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
@@ -27,16 +28,17 @@ static bool
 fill_entry(TcRateEntry *entry)
 {
 	int64 now = tc_rate_now();
+	TcRateRecord *record = tc_rate_record(entry);
 	TcRateView view;
 
 	if (tc_rate_is_full(&entry->math, tc_rate_state(entry), now))
 		return false;
 	entry->paused = false;
 	tc_rate_view(&entry->math, tc_rate_state(entry), now, 1, &view);
-	pg_atomic_fetch_add_u64(&entry->forgiven, entry->math.burst - view.remaining);
+	pg_atomic_fetch_add_u64(&record->forgiven, entry->math.burst - view.remaining);
 	pg_atomic_write_u64(&entry->s, 0);
-	tc_rate_wait_move(entry->born, 0, TC_RATE_FAR);
-	entry->born = pg_atomic_add_fetch_u64(&tc_rate_table_here.shared->born, 1);
+	tc_rate_wait_move(record->born, 0, TC_RATE_FAR);
+	record->born = pg_atomic_add_fetch_u64(&tc_rate_table_here.shared->born, 1);
 	return true;
 }
 

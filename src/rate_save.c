@@ -41,7 +41,7 @@
 
 #include "compat.h"
 #include "rate_args.h"
-#include "rate_bucket.h"
+#include "rate_clock.h"
 #include "rate_shared.h"
 #include "rate_stat.h"
 
@@ -267,39 +267,34 @@ clock_shift(const FileHead *head)
 static void
 restore(const TcRateBucket *bucket, int64 shift)
 {
-	TcRateShared *shared = tc_rate_table_here.shared;
-	uint32 *head = &tc_rate_table_here.heads[tc_rate_hash(&bucket->key) & shared->mask];
-	uint32 number = tc_rate_pop_free();
-	pg_atomic_uint32 *share = tc_rate_share(&bucket->key);
-	TcRateEntry *entry;
+	TcRateEntry *entry = NULL;
+	TcRateRecord *record;
 
-	if (number == TC_RATE_NO_ENTRY)
+	if (tc_rate_reserve_place())
 	{
-		pg_atomic_fetch_add_u64(&shared->forced, 1);
+		entry = tc_rate_link(&bucket->key, tc_rate_hash(&bucket->key));
+		if (entry == NULL)
+			tc_rate_release_place();
+	}
+	if (entry == NULL)
+	{
+		pg_atomic_fetch_add_u64(&tc_rate_table_here.shared->forced, 1);
 		return;
 	}
-	entry = tc_rate_entry(number);
-	memset(entry, 0, sizeof(*entry));
-	entry->key = bucket->key;
+	record = tc_rate_record(entry);
 	entry->shadow = bucket->shadow;
 	entry->paused = bucket->paused;
 	entry->version = bucket->version;
 	entry->math = bucket->math;
 	entry->base = bucket->state.base + shift;
-	entry->born = pg_atomic_add_fetch_u64(&shared->born, 1);
 	pg_atomic_write_u64(&entry->s, (uint64) bucket->state.s);
 	pg_atomic_write_u64(&entry->allowed, bucket->allowed);
-	pg_atomic_write_u64(&entry->denied, bucket->denied);
-	pg_atomic_write_u64(&entry->would_deny, bucket->would_deny);
-	pg_atomic_write_u64(&entry->last_denied_at, bucket->last_denied_at);
-	pg_atomic_write_u64(&entry->waited, bucket->waited);
-	pg_atomic_write_u64(&entry->refunded, bucket->refunded);
-	pg_atomic_write_u64(&entry->forgiven, bucket->forgiven);
-	if (share != NULL)
-		pg_atomic_fetch_add_u32(share, 1);
-	entry->next = *head;
-	*head = number;
-	pg_atomic_fetch_add_u64(&shared->used, 1);
+	pg_atomic_write_u64(&record->denied, bucket->denied);
+	pg_atomic_write_u64(&record->would_deny, bucket->would_deny);
+	pg_atomic_write_u64(&record->last_denied_at, bucket->last_denied_at);
+	pg_atomic_write_u64(&record->waited, bucket->waited);
+	pg_atomic_write_u64(&record->refunded, bucket->refunded);
+	pg_atomic_write_u64(&record->forgiven, bucket->forgiven);
 }
 
 /* Loads the file into the empty table, if it is whole and ours.  Never raises. */

@@ -25,6 +25,7 @@
 #include "compat.h"
 #include "context.h"
 #include "rate_args.h"
+#include "rate_clock.h"
 #include "rate_stat.h"
 #include "ready.h"
 

@@ -29,7 +29,7 @@ typedef struct TcRateBucket
 	int64 forgiven;
 } TcRateBucket;
 
-#define TC_RATE_READ_AT_ONCE 1024
+#define TC_RATE_READ_AT_ONCE 128 /* slots looked at under one hold of a lock */
 
 /* Counts of the whole table since the start of the server. */
 typedef struct TcRateTableStat

@@ -30,6 +30,7 @@
 #include "errors.h"
 #include "rate_args.h"
 #include "rate_bucket.h"
+#include "rate_clock.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
@@ -65,6 +66,7 @@ void
 tc_rate_issue(TcRateEntry *entry, int64 after, uint64 seen, const TcRateAsk *ask)
 {
 	TcRateTicket *ticket = &ask->tickets->item[ask->tickets->n++];
+	TcRateRecord *record = tc_rate_record(entry);
 
 	Assert(ask->tickets->n <= TC_RATE_MAX_ITEMS);
 	tc_rate_passes(TC_RATE_PLACE_SPEND);
@@ -72,41 +74,41 @@ tc_rate_issue(TcRateEntry *entry, int64 after, uint64 seen, const TcRateAsk *ask
 	ticket->after = (TcRateState){entry->base, after};
 	ticket->version = entry->version;
 	ticket->cost = ask->cost;
-	ticket->born = entry->born;
-	ticket->given_back = entry->given_back;
-	ticket->number = pg_atomic_fetch_add_u64(&entry->tickets, 1);
+	ticket->born = record->born;
+	ticket->given_back = record->given_back;
+	ticket->number = pg_atomic_fetch_add_u64(&record->tickets, 1);
 	ticket->unordered = ticket->number != seen;
 }
 
 /* Marks a number as refunded; false if it was, or is too old to know. */
 static bool
-use_number(TcRateEntry *entry, uint64 number)
+use_number(TcRateRecord *record, uint64 number)
 {
 	uint64 offset;
 
-	if (number < entry->window)
+	if (number < record->window)
 		return false;
-	while (number - entry->window >= WINDOW)
+	while (number - record->window >= WINDOW)
 	{
-		uint64 by = number - entry->window - (WINDOW - 1);
+		uint64 by = number - record->window - (WINDOW - 1);
 
 		if (by >= 64)
 		{
-			entry->used[0] = entry->used[1];
-			entry->used[1] = 0;
-			entry->window += by >= WINDOW ? by - by % 64 : 64;
+			record->used[0] = record->used[1];
+			record->used[1] = 0;
+			record->window += by >= WINDOW ? by - by % 64 : 64;
 			if (by >= WINDOW)
-				entry->used[0] = 0;
+				record->used[0] = 0;
 			continue;
 		}
-		entry->used[0] = (entry->used[0] >> by) | (entry->used[1] << (64 - by));
-		entry->used[1] >>= by;
-		entry->window += by;
+		record->used[0] = (record->used[0] >> by) | (record->used[1] << (64 - by));
+		record->used[1] >>= by;
+		record->window += by;
 	}
-	offset = number - entry->window;
-	if (entry->used[offset / 64] & (UINT64CONST(1) << (offset % 64)))
+	offset = number - record->window;
+	if (record->used[offset / 64] & (UINT64CONST(1) << (offset % 64)))
 		return false;
-	entry->used[offset / 64] |= UINT64CONST(1) << (offset % 64);
+	record->used[offset / 64] |= UINT64CONST(1) << (offset % 64);
 	return true;
 }
 
@@ -114,11 +116,12 @@ use_number(TcRateEntry *entry, uint64 number)
 static int64
 earlier_refunds(const TcRateEntry *entry, const TcRateTicket *ticket)
 {
-	int64 sum = entry->given_back - ticket->given_back;
+	const TcRateRecord *record = tc_rate_record(entry);
+	int64 sum = record->given_back - ticket->given_back;
 
 	for (int i = 0; i < TC_RATE_RING && !ticket->unordered; i++)
 	{
-		uint64 refund = entry->ring[i];
+		uint64 refund = record->ring[i];
 
 		if (refund != 0 && (int32) ((uint32) (refund >> 32) - (uint32) ticket->number) > 0)
 			sum -= (int64) (uint32) refund * entry->math.unit;
@@ -130,14 +133,15 @@ earlier_refunds(const TcRateEntry *entry, const TcRateTicket *ticket)
 static void
 note_refund(TcRateEntry *entry, const TcRateTicket *ticket, int64 amount)
 {
+	TcRateRecord *record = tc_rate_record(entry);
 	uint64 tokens = Min((uint64) (amount / entry->math.unit), PG_UINT32_MAX);
 
-	entry->given_back += amount;
-	pg_atomic_fetch_add_u64(&entry->refunded, tokens);
+	record->given_back += amount;
+	pg_atomic_fetch_add_u64(&record->refunded, tokens);
 	if (ticket->unordered)
 		return;
-	memmove(&entry->ring[1], &entry->ring[0], sizeof(uint64) * (TC_RATE_RING - 1));
-	entry->ring[0] = (uint64) (uint32) ticket->number << 32 | tokens;
+	memmove(&record->ring[1], &record->ring[0], sizeof(uint64) * (TC_RATE_RING - 1));
+	record->ring[0] = (uint64) (uint32) ticket->number << 32 | tokens;
 }
 
 /*
@@ -148,11 +152,12 @@ static int64
 give_back_to(TcRateEntry *entry, const TcRateTicket *ticket)
 {
 	TcRateState state = tc_rate_state(entry);
+	TcRateRecord *record = tc_rate_record(entry);
 	TcRateState after = ticket->after;
 	int64 next;
 
-	if (entry->born != ticket->born || entry->version != ticket->version ||
-		!use_number(entry, ticket->number) || entry->paused)
+	if (record->born != ticket->born || entry->version != ticket->version ||
+		!use_number(record, ticket->number) || entry->paused)
 		return 0;
 	tc_rate_passes(TC_RATE_PLACE_REFUND);
 	after.s -= earlier_refunds(entry, ticket);
@@ -184,7 +189,8 @@ tc_rate_give_back(const TcRateTicket *ticket, int64 turn)
 		if (entry != NULL)
 			amount = give_back_to(entry, ticket);
 		if (amount > 0)
-			tc_rate_wait_move(entry->born, turn, tc_rate_duration(&entry->math, amount));
+			tc_rate_wait_move(tc_rate_record(entry)->born, turn,
+							  tc_rate_duration(&entry->math, amount));
 		LWLockRelease(tc_rate_lock(hash));
 	}
 	RESUME_INTERRUPTS();

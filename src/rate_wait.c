@@ -26,6 +26,7 @@
 #include "utils/wait_event.h"
 
 #include "compat.h"
+#include "rate_clock.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"
@@ -93,7 +94,7 @@ tc_rate_wait_convert(const TcRateEntry *entry, const TcRateLimit *to, TcRateChan
 		int64 turn = (int64) pg_atomic_read_u64(&slot->turn);
 		int64 left;
 
-		if (pg_atomic_read_u64(&slot->born) != entry->born || turn <= at)
+		if (pg_atomic_read_u64(&slot->born) != tc_rate_record(entry)->born || turn <= at)
 			continue;
 		left = change == TC_RATE_RESET || to->shadow
 				   ? 0
