@@ -191,7 +191,7 @@ settle_item(TcRateItem *item, const TcRateAsk *ask, bool allowed)
 	tc_rate_passes(TC_RATE_PLACE_ALL);
 }
 
-/* Has any bandwidth of the item's policy refused? */
+/* Has any bandwidth of the item's policy refused?  Not what could never be admitted. */
 static bool
 policy_refused(const TcRateItems *items, const TcRateItem *item)
 {
@@ -199,7 +199,8 @@ policy_refused(const TcRateItems *items, const TcRateItem *item)
 	{
 		const TcRateItem *other = &items->item[i];
 
-		if (other->refused && !in_shadow(other) && strcmp(other->policy, item->policy) == 0)
+		if (other->refused && !in_shadow(other) && other->cost <= other->limit.math.burst &&
+			strcmp(other->policy, item->policy) == 0)
 			return true;
 	}
 	return false;

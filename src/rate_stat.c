@@ -90,7 +90,7 @@ put_bucket(ReturnSetInfo *info, const TcRateBucket *bucket, int64 now)
 	values[6] = Int64GetDatum(bucket->denied);
 	values[7] = Int64GetDatum(bucket->would_deny);
 	values[8] = Int64GetDatum(bucket->math.burst);
-	values[9] = Int64GetDatum(view.remaining);
+	values[9] = Int64GetDatum(bucket->paused && view.reset_after > 0 ? 0 : view.remaining);
 	values[10] = tc_rate_interval(view.reset_after);
 	nulls[11] = bucket->last_denied_at == 0;
 	values[11] = TimestampTzGetDatum(bucket->last_denied_at);
