@@ -1,7 +1,6 @@
 /*
  * rate_shared.h
- *		The inside of the table of buckets, for the files that maintain it: rate_table.c,
- *		rate_shmem.c, rate_evict.c, rate_read.c, rate_save.c, rate_turn.c.
+ *		The inside of the table of buckets, for rate_table.c and what stands on it.
  */
 #ifndef TC_RATE_SHARED_H
 #define TC_RATE_SHARED_H
@@ -56,22 +55,6 @@ extern bool tc_rate_reserve_place(void);
 extern void tc_rate_release_place(void);
 extern TcRateEntry *tc_rate_link(const TcRateKey *key, uint32 hash);
 extern void tc_rate_unlink(TcRateEntry *entry);
-
-/* rate_evict.c.  What to do with a request whose bucket has no room. */
-typedef enum TcRateFull
-{
-	TC_RATE_FULL_DENY,
-	TC_RATE_FULL_ALLOW,
-	TC_RATE_FULL_EVICT
-} TcRateFull;
-
-extern int tc_rate_full; /* setting */
-
-/* rate_turn.c and rate_save.c */
-extern Size tc_rate_waiters_size(void);
-extern void tc_rate_save_init(void);
-extern void tc_rate_load(void);
-extern void tc_rate_save_at_exit(int code, Datum arg);
 
 /* A slot of a partition. */
 static inline TcRateEntry *

@@ -18,9 +18,12 @@
 #include "storage/shmem.h"
 #include "utils/guc.h"
 
+#include "rate_evict.h"
 #include "rate_lock.h"
+#include "rate_save.h"
 #include "rate_shared.h"
 #include "rate_shmem.h"
+#include "rate_turn.h"
 
 #define TRANCHE "tenantcall_rate"
 

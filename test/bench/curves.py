@@ -49,6 +49,11 @@ plot {lines}
 """
 
 
+def turned(sides, number):
+    """The sides in another order each round, since what comes first or last may have it easier."""
+    return sides[number % len(sides):] + sides[:number % len(sides)]
+
+
 def over_clients(server, redis, rounds, seconds):
     """Statements a second: side -> clients -> one figure for each round."""
     sides = [*SCRIPTS, *([REDIS] if redis.process is not None else [])]
@@ -56,7 +61,7 @@ def over_clients(server, redis, rounds, seconds):
     for number in range(rounds):
         say(f"clients: round {number + 1} of {rounds}")
         for n in CLIENTS:
-            for side in sides:
+            for side in turned(sides, number):
                 found[side][n].append(redis.measure(n, seconds) if side == REDIS
                                       else pgbench(server, SCRIPTS[side], n, seconds))
     return found
