@@ -19,6 +19,7 @@
 #include "rate_args.h"
 #include "rate_bucket.h"
 #include "rate_clock.h"
+#include "rate_evict.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
 #include "rate_wait.h"

@@ -1,7 +1,6 @@
 /*
  * rate_shared.h
- *		The inside of the table of buckets, for the files that maintain it: rate_table.c,
- *		rate_shmem.c, rate_evict.c, rate_read.c, rate_save.c, rate_wait.c.
+ *		The inside of the table of buckets, for the files that maintain it.
  */
 #ifndef TC_RATE_SHARED_H
 #define TC_RATE_SHARED_H
@@ -37,7 +36,7 @@ typedef struct TcRateShared
 	pg_atomic_uint32 stuck[TC_RATE_PARTITIONS];
 } TcRateShared;
 
-/* Where it is in this process; the layout is that of rate_shmem.c. */
+/* Where it is in this process. */
 typedef struct TcRateTable
 {
 	TcRateShared *shared;
@@ -46,28 +45,19 @@ typedef struct TcRateTable
 	TcRateRecord *records;		  /* of the same slots */
 	uint32 per_partition;		  /* slots */
 	struct TcRateWaiter *waiters; /* one for each backend */
+	struct TcRatePast *pasts;	  /* see rate_past.c */
 } TcRateTable;
 
 extern TcRateTable tc_rate_table_here;
 
 /* rate_table.c */
 extern uint32 tc_rate_slots_for(uint32 max_entries);
+extern bool tc_rate_share_left(const TcRateKey *key);
 extern bool tc_rate_reserve_place(void);
 extern void tc_rate_release_place(void);
 extern TcRateEntry *tc_rate_link(const TcRateKey *key, uint32 hash);
 extern void tc_rate_unlink(TcRateEntry *entry);
 
-/* rate_evict.c.  What to do with a request whose bucket has no room. */
-typedef enum TcRateFull
-{
-	TC_RATE_FULL_DENY,
-	TC_RATE_FULL_ALLOW,
-	TC_RATE_FULL_EVICT
-} TcRateFull;
-
-extern int tc_rate_full; /* setting */
-
-/* rate_wait.c and rate_save.c */
 extern Size tc_rate_waiters_size(void);
 extern void tc_rate_save_init(void);
 extern void tc_rate_load(void);
