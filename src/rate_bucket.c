@@ -22,7 +22,7 @@
 #include "rate_evict.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
-#include "rate_wait.h"
+#include "rate_turn.h"
 #include "ready.h"
 
 /*
@@ -70,7 +70,7 @@ tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 		{
 			tc_rate_convert(&entry->math, &limit->math, change, changed_at(limit, now), now,
 							&state);
-			tc_rate_wait_convert(entry, limit, change, state.base);
+			tc_rate_turn_convert(entry, limit, change, state.base);
 		}
 		entry->math = limit->math;
 		tc_rate_passes(TC_RATE_PLACE_CHANGE);
@@ -168,19 +168,6 @@ tc_rate_subject(const TcRateLimit *limit, const TcRateWho *who, TcRateSubject *s
 		finer_subject(limit, who, subject);
 }
 
-/* The key of a bucket; what an uncommitted policy governs is apart from everything else. */
-void
-tc_rate_key(TcRateKey *key, const TcRateLimit *limit, const TcRateSubject *subject)
-{
-	key->database = MyDatabaseId;
-	key->policy_id = limit->policy_id;
-	key->level = subject->level;
-	key->private_version = unlikely(limit->uncommitted) ? (uint32) limit->version : 0;
-	key->subject[0] = subject->subject[0];
-	key->subject[1] = subject->subject[1];
-	key->detail = subject->detail;
-}
-
 /* Spends by compare-and-swap; false if refused.  Any lock. */
 static inline bool
 spend(TcRateEntry *entry, const TcRateMath *math, const TcRateAsk *ask, int64 now, int64 *delay)
@@ -269,7 +256,7 @@ ask_entry(TcRateEntry *entry, const TcRateLimit *limit, const TcRateAsk *ask, in
 		{
 			tc_rate_passes(TC_RATE_PLACE_RESERVE);
 			pg_atomic_fetch_add_u64(&tc_rate_record(entry)->waited, 1);
-			tc_rate_wait_begin(tc_rate_record(entry)->born, now + result->waited);
+			tc_rate_turn_begin(tc_rate_record(entry)->born, now + result->waited);
 		}
 	}
 	if (!ask->brief)

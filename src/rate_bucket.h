@@ -7,16 +7,9 @@
 
 #include "postgres.h"
 
-#include "rate_policy.h"
+#include "rate_subject.h"
 #include "rate_table.h"
 #include "rate_ticket.h"
-
-typedef struct TcRateSubject
-{
-	uint32 level;
-	uint64 subject[2];
-	uint64 detail;
-} TcRateSubject;
 
 /* What is asked of a bucket. */
 typedef struct TcRateAsk
@@ -29,8 +22,6 @@ typedef struct TcRateAsk
 	TcRateTickets *tickets; /* NULL: none wanted */
 } TcRateAsk;
 
-extern void tc_rate_subject(const TcRateLimit *limit, const TcRateWho *who, TcRateSubject *subject);
-extern void tc_rate_key(TcRateKey *key, const TcRateLimit *limit, const TcRateSubject *subject);
 extern bool tc_rate_fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now);
 extern void tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now);
 extern void tc_rate_describe(const TcRateMath *math, TcRateState state, int64 now,

@@ -13,7 +13,7 @@
 #include "rate_clock.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
-#include "rate_wait.h"
+#include "rate_turn.h"
 #include "ready.h"
 
 PG_FUNCTION_INFO_V1(tc_reset_bucket);
@@ -37,7 +37,7 @@ fill_entry(TcRateEntry *entry)
 	tc_rate_view(&entry->math, tc_rate_state(entry), now, 1, &view);
 	pg_atomic_fetch_add_u64(&record->forgiven, entry->math.burst - view.remaining);
 	pg_atomic_write_u64(&entry->s, 0);
-	tc_rate_wait_move(record->born, 0, TC_RATE_FAR);
+	tc_rate_turn_move(record->born, 0, TC_RATE_FAR);
 	record->born = pg_atomic_add_fetch_u64(&tc_rate_table_here.shared->born, 1);
 	return true;
 }

@@ -2,7 +2,7 @@
  * rate_shmem.c
  *		Shared memory and settings of the table of buckets.
  *
- *		TcRateShared | waiters (rate_wait.c) | slots, records (rate_table.c)
+ *		TcRateShared | waiters (rate_turn.c) | slots, records (rate_table.c)
  *
  * Memory and locks are requested while the library is preloaded; there is nothing to be freed.
  */

@@ -33,7 +33,7 @@
 #include "rate_clock.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
-#include "rate_wait.h"
+#include "rate_turn.h"
 #include "ready.h"
 
 #define FORMAT 1
@@ -189,7 +189,7 @@ tc_rate_give_back(const TcRateTicket *ticket, int64 turn)
 		if (entry != NULL)
 			amount = give_back_to(entry, ticket);
 		if (amount > 0)
-			tc_rate_wait_move(tc_rate_record(entry)->born, turn,
+			tc_rate_turn_move(tc_rate_record(entry)->born, turn,
 							  tc_rate_duration(&entry->math, amount));
 		LWLockRelease(tc_rate_lock(hash));
 	}
