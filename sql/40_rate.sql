@@ -227,7 +227,7 @@ CREATE FUNCTION tenantcall.rate_buckets(OUT policy_id integer, OUT level text, O
         OUT remaining bigint, OUT reset_after interval, OUT last_denied_at timestamptz, OUT branch_id bigint,
         OUT waited bigint, OUT refunded bigint, OUT forgiven bigint) RETURNS SETOF record
     LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'tc_rate_buckets';
-COMMENT ON FUNCTION tenantcall.rate_buckets() IS 'buckets of this database: all for administrators and pg_monitor, those of the entered company for others';
+COMMENT ON FUNCTION tenantcall.rate_buckets() IS 'buckets of this database, and sums of those that have made way (without quota): all for administrators and pg_monitor, those of the entered company for others';
 REVOKE ALL ON FUNCTION tenantcall.rate_buckets() FROM PUBLIC;
 
 CREATE VIEW tenantcall.stat_rate_limits AS
@@ -237,7 +237,7 @@ CREATE VIEW tenantcall.stat_rate_limits AS
     LEFT JOIN (SELECT policy_id, policy, bandwidth FROM tenantcall.rate_policy_defaults
                UNION
                SELECT policy_id, policy, bandwidth FROM tenantcall.rate_policies) p USING (policy_id);
-COMMENT ON VIEW tenantcall.stat_rate_limits IS 'use of rate limits, per company and policy, since its bucket was made';
+COMMENT ON VIEW tenantcall.stat_rate_limits IS 'use of rate limits, per bucket; rows without quota sum up, per company and policy, the buckets that have made way';
 REVOKE ALL ON tenantcall.stat_rate_limits FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.rate_table(OUT max_buckets bigint, OUT used bigint, OUT evicted bigint, OUT evicted_allowed bigint,

@@ -53,7 +53,6 @@ typedef enum TcRateChange /* what a change of policy makes of the tokens a bucke
 } TcRateChange;
 
 extern TcRateError tc_rate_setup(TcRateMath *math, int64_t tokens, int64_t period, int64_t burst);
-
 /* May `cost` be spent now?  If so, *next is the new s.  False for costs outside 1..burst. */
 extern bool tc_rate_admit(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
 						  int64_t *next);
@@ -73,10 +72,9 @@ extern int64_t tc_rate_pause(const TcRateMath *math, TcRateState state, int64_t 
 extern bool tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now);
 extern bool tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now);
 extern void tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now);
-/* Makes a bucket of policy `from`, which was valid until changed_at, one of policy `to`. */
+/* Makes a bucket of `from`, valid until changed_at, one of `to`; and a wait for it. */
 extern void tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,
 							int64_t changed_at, int64_t now, TcRateState *state);
-/* What is left of a wait of `left` ns after such a conversion. */
 extern int64_t tc_rate_convert_wait(const TcRateMath *from, const TcRateMath *to, int64_t left);
 
 #endif /* TC_RATE_CORE_H */

@@ -9,7 +9,8 @@
  * sample that is nearest to being full makes way, and what it lacked is counted as forgiven.
  *
  * Buckets of callers' own making (numbers, calls, functions of calls) count against their company,
- * which gets an eighth of the table for them: whoever makes keys up harms only himself.
+ * which gets an eighth of the table for them: whoever makes keys up harms only himself.  When its
+ * part is used up, full ones are searched in all partitions first, too.
  *
  * Locks: see rate_table.c.
  */
@@ -120,21 +121,27 @@ time_to_full(TcRateEntry *entry, int64 now)
 	return view.reset_after;
 }
 
+/* Some slots of a partition. */
+typedef struct Sample
+{
+	uint32 partition;
+	uint32 first;
+	uint32 n;
+} Sample;
+
 /*
- * The one of a partition's sample that is full soonest; NULL if there is none.  Any lock.  *seen
- * counts the entries looked at, *best_time is when it is full.
+ * The one of a sample that is full soonest; NULL if there is none.  Any lock.  *seen counts the
+ * entries looked at, *best_time is when it is full.
  */
 static TcRateEntry *
-nearest_to_full(uint32 partition, int64 now, int *seen, int64 *best_time)
+nearest_to_full(const Sample *sample, int64 now, int *seen, int64 *best_time)
 {
 	TcRateEntry *best = NULL;
-	uint32 first;
-	uint32 n = next_slots(SLOTS_PER_HOLD, &first);
 
 	*best_time = TC_RATE_FAR;
-	for (uint32 i = 0; i < n; i++)
+	for (uint32 i = 0; i < sample->n; i++)
 	{
-		TcRateEntry *entry = slot_of(partition, first + i);
+		TcRateEntry *entry = slot_of(sample->partition, sample->first + i);
 		int64 time;
 
 		if (!tc_rate_in_use(entry))
@@ -149,46 +156,47 @@ nearest_to_full(uint32 partition, int64 now, int *seen, int64 *best_time)
 	return best;
 }
 
-/* The partition, of some, whose sample has the bucket that is full soonest. */
-static uint32
-choose_partition(uint32 hash, int64 now)
+/* The sample, of some partitions, that has the bucket that is full soonest; when that is. */
+static int64
+choose_sample(uint32 hash, int64 now, Sample *best)
 {
-	uint32 best = hash % TC_RATE_PARTITIONS;
 	int64 best_time = PG_INT64_MAX;
 	int seen = 0;
 
 	for (uint32 i = 0; i < TC_RATE_PARTITIONS && seen < SAMPLE; i++)
 	{
-		uint32 partition = (hash + i) % TC_RATE_PARTITIONS;
+		Sample sample = {.partition = (hash + i) % TC_RATE_PARTITIONS};
 		int before = seen;
 		int64 time;
 
-		if (!tc_rate_lock_briefly(partition, LW_SHARED))
+		if (!tc_rate_lock_briefly(sample.partition, LW_SHARED))
 			continue;
-		(void) nearest_to_full(partition, now, &seen, &time);
-		LWLockRelease(tc_rate_lock(partition));
+		sample.n = next_slots(SLOTS_PER_HOLD, &sample.first);
+		(void) nearest_to_full(&sample, now, &seen, &time);
+		LWLockRelease(tc_rate_lock(sample.partition));
 		if (seen == before || time >= best_time)
 			continue;
-		best = partition;
+		*best = sample;
 		best_time = time;
 	}
-	return best;
+	return best_time;
 }
 
-/* Makes the bucket that is nearest to full, of a sample, make way. */
+/* Makes the bucket that is nearest to full, of a sample, make way, if it still is. */
 static void
 force_out(uint32 hash, int64 now)
 {
 	TcRateShared *shared = tc_rate_table_here.shared;
-	uint32 partition = choose_partition(hash, now);
+	Sample sample = {0};
+	int64 best_time = choose_sample(hash, now, &sample);
 	TcRateEntry *entry;
 	int seen = 0;
 	int64 time;
 
-	if (!tc_rate_lock_briefly(partition, LW_EXCLUSIVE))
+	if (sample.n == 0 || !tc_rate_lock_briefly(sample.partition, LW_EXCLUSIVE))
 		return;
-	entry = nearest_to_full(partition, now, &seen, &time);
-	if (entry != NULL)
+	entry = nearest_to_full(&sample, now, &seen, &time);
+	if (entry != NULL && time <= best_time)
 	{
 		TcRateView view;
 
@@ -197,7 +205,7 @@ force_out(uint32 hash, int64 now)
 		pg_atomic_fetch_add_u64(&shared->forgiven, entry->math.burst - view.remaining);
 		evict(entry);
 	}
-	LWLockRelease(tc_rate_lock(partition));
+	LWLockRelease(tc_rate_lock(sample.partition));
 }
 
 /*
@@ -223,16 +231,26 @@ make_room(uint32 hash, int64 now)
 	return reserved;
 }
 
+/* Drops full entries until the key's company may have one more of its own making, or all are seen.
+ */
+static bool
+make_room_in_share(const TcRateKey *key, uint32 hash, int64 now)
+{
+	for (uint32 i = 0; !tc_rate_share_left(key) && i < TC_RATE_PARTITIONS; i++)
+		(void) sweep_partition((hash + i) % TC_RATE_PARTITIONS, now);
+	return tc_rate_share_left(key);
+}
+
 /* Reserves a place; while room has to be made, the partition is not locked. */
 static bool
-reserve(uint32 hash, int64 now, bool *locked)
+reserve(const TcRateKey *key, uint32 hash, int64 now, bool *locked)
 {
-	bool reserved = tc_rate_reserve_place();
+	bool reserved = tc_rate_share_left(key) && tc_rate_reserve_place();
 
 	if (reserved)
 		return true;
 	LWLockRelease(tc_rate_lock(hash));
-	reserved = make_room(hash, now);
+	reserved = make_room_in_share(key, hash, now) && make_room(hash, now);
 	*locked = tc_rate_lock_wait(hash, LW_EXCLUSIVE);
 	return reserved;
 }
@@ -247,7 +265,7 @@ make_entry(const TcRateKey *key, uint32 hash, int64 now, bool *locked)
 
 	HOLD_INTERRUPTS(); /* a reserved place must not get lost */
 	sweep_some(hash, now);
-	reserved = reserve(hash, now, locked);
+	reserved = reserve(key, hash, now, locked);
 	if (*locked)
 		entry = tc_rate_find(key, hash);
 	if (reserved && *locked && entry == NULL)

@@ -68,4 +68,8 @@ tc_rate_same_key(const TcRateKey *a, const TcRateKey *b)
 		   a->detail == b->detail;
 }
 
+/* Names of levels; there is none for a level that no policy may have. */
+extern const char *tc_rate_level_name(uint32 level);
+extern bool tc_rate_level_parse(const char *name, TcRateLevel *level);
+
 #endif /* TC_RATE_KEY_H */

@@ -100,14 +100,6 @@ typedef struct Gathering
 	Gathered of[TC_RATE_MAX_BANDWIDTHS];
 } Gathering;
 
-static const char *const level_names[] = {
-	[TC_RATE_UNKNOWN] = "unknown",	 [TC_RATE_COMPANY] = "company", [TC_RATE_GLOBAL] = "global",
-	[TC_RATE_BRANCH] = "branch",	 [TC_RATE_NUMBER] = "number",	[TC_RATE_CALL] = "call",
-	[TC_RATE_FUNCTION] = "function",
-};
-
-StaticAssertDecl(lengthof(level_names) == TC_RATE_FUNCTION + 1, "a level has no name");
-
 static MemoryContext cache_context = NULL;
 static HTAB *cache = NULL;
 static CacheEntry *last_hit = NULL; /* into cache */
@@ -185,27 +177,6 @@ column(HeapTuple tuple, TupleDesc desc, int number)
 	if (isnull)
 		elog(ERROR, "column %d of a rate policy is null", number);
 	return value;
-}
-
-/* The name of a bucket's level. */
-const char *
-tc_rate_level_name(uint32 level)
-{
-	return level_names[level & ~TC_RATE_BY_UUID];
-}
-
-/* The level of a name; false for those that no policy may have. */
-bool
-tc_rate_level_parse(const char *name, TcRateLevel *level)
-{
-	for (size_t i = TC_RATE_COMPANY; i < lengthof(level_names); i++)
-	{
-		if (strcmp(level_names[i], name) != 0)
-			continue;
-		*level = (TcRateLevel) i;
-		return true;
-	}
-	return false;
 }
 
 /* How specific a row is: 5 number, 4 branch, 3 company, 2 policy, 1 shipped; 0: not for this key.

@@ -50,7 +50,4 @@ typedef struct TcRateWho
 /* The policy as it holds for the tenant, valid until the next call; raises PT404. */
 extern const TcRateLimit *tc_rate_limit(const char *policy, int length, const TcRateWho *who);
 
-extern const char *tc_rate_level_name(uint32 level);
-extern bool tc_rate_level_parse(const char *name, TcRateLevel *level);
-
 #endif /* TC_RATE_POLICY_H */

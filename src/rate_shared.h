@@ -36,7 +36,7 @@ typedef struct TcRateShared
 	pg_atomic_uint32 stuck[TC_RATE_PARTITIONS];
 } TcRateShared;
 
-/* Where it is in this process; the layout is that of rate_shmem.c. */
+/* Where it is in this process. */
 typedef struct TcRateTable
 {
 	TcRateShared *shared;
@@ -45,12 +45,14 @@ typedef struct TcRateTable
 	TcRateRecord *records;		  /* of the same slots */
 	uint32 per_partition;		  /* slots */
 	struct TcRateWaiter *waiters; /* one for each backend */
+	struct TcRatePast *pasts;	  /* see rate_past.c */
 } TcRateTable;
 
 extern TcRateTable tc_rate_table_here;
 
 /* rate_table.c */
 extern uint32 tc_rate_slots_for(uint32 max_entries);
+extern bool tc_rate_share_left(const TcRateKey *key);
 extern bool tc_rate_reserve_place(void);
 extern void tc_rate_release_place(void);
 extern TcRateEntry *tc_rate_link(const TcRateKey *key, uint32 hash);

@@ -20,6 +20,7 @@
 
 #include "rate_evict.h"
 #include "rate_lock.h"
+#include "rate_past.h"
 #include "rate_save.h"
 #include "rate_shared.h"
 #include "rate_shmem.h"
@@ -52,7 +53,8 @@ table_size(void)
 {
 	Size size = MAXALIGN(sizeof(TcRateShared));
 
-	size = add_size(size, tc_rate_waiters_size());
+	size = add_size(size, MAXALIGN(tc_rate_waiters_size()));
+	size = add_size(size, MAXALIGN(tc_rate_past_size(max_buckets)));
 	size = add_size(size, PG_CACHE_LINE_SIZE);
 	size = add_size(size, slots_size(sizeof(TcRateEntry)));
 	return add_size(size, slots_size(sizeof(TcRateRecord)));
@@ -77,6 +79,7 @@ initialize_table(TcRateTable *table)
 {
 	memset(table->shared, 0, sizeof(*table->shared));
 	memset(table->waiters, 0, tc_rate_waiters_size());
+	memset(table->pasts, 0, tc_rate_past_size(max_buckets));
 	memset(table->slots, 0, slots_size(sizeof(TcRateEntry)));
 	memset(table->records, 0, slots_size(sizeof(TcRateRecord)));
 	table->shared->max_entries = max_buckets;
@@ -115,7 +118,10 @@ rate_shmem_startup(void)
 	table->shared = ShmemInitStruct("tenantcall rate buckets", table_size(), &found);
 	table->waiters =
 		(struct TcRateWaiter *) ((char *) table->shared + MAXALIGN(sizeof(TcRateShared)));
-	table->slots = (TcRateEntry *) CACHELINEALIGN((char *) table->waiters + tc_rate_waiters_size());
+	table->pasts =
+		(struct TcRatePast *) ((char *) table->waiters + MAXALIGN(tc_rate_waiters_size()));
+	table->slots = (TcRateEntry *) CACHELINEALIGN((char *) table->pasts +
+												  MAXALIGN(tc_rate_past_size(max_buckets)));
 	table->records = (TcRateRecord *) ((char *) table->slots + slots_size(sizeof(TcRateEntry)));
 	table->per_partition = tc_rate_slots_for(max_buckets);
 	table->locks = GetNamedLWLockTranche(TRANCHE);

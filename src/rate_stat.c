@@ -26,6 +26,7 @@
 #include "context.h"
 #include "rate_args.h"
 #include "rate_clock.h"
+#include "rate_past.h"
 #include "rate_stat.h"
 #include "ready.h"
 
@@ -80,9 +81,12 @@ put_bucket(ReturnSetInfo *info, const TcRateBucket *bucket, int64 now)
 {
 	Datum values[N_BUCKET_COLUMNS] = {0};
 	bool nulls[N_BUCKET_COLUMNS] = {false};
-	TcRateView view;
+	bool past = bucket->math.burst == 0;
+	TcRateView view = {0};
 
-	tc_rate_view(&bucket->math, bucket->state, now, 1, &view);
+	if (!past)
+		tc_rate_view(&bucket->math, bucket->state, now, 1, &view);
+	nulls[4] = nulls[8] = nulls[9] = nulls[10] = past;
 	values[0] = Int32GetDatum(bucket->key.policy_id);
 	put_subject(&bucket->key, values, nulls);
 	values[4] = BoolGetDatum(bucket->shadow);
@@ -112,14 +116,31 @@ belongs_to(const TcRateKey *key, const TcContext *tenant)
 	return tenant->company_id != 0 && key->subject[0] == (uint64) tenant->company_id;
 }
 
+/* Puts out those of some buckets that may be seen; own: of this tenant only. */
+static void
+put_buckets(ReturnSetInfo *info, const TcRateBucket *buckets, int n, const TcContext *own)
+{
+	int64 now = tc_rate_now();
+
+	for (int i = 0; i < n; i++)
+	{
+		if (buckets[i].key.private_version == 0 &&
+			(own == NULL || belongs_to(&buckets[i].key, own)))
+			put_bucket(info, &buckets[i], now);
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* rate_buckets() -> SETOF record */
 Datum
 tc_rate_buckets(PG_FUNCTION_ARGS)
 {
-	TcRateBucket *buckets;
+	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
+	TcRateBucket *buckets = palloc(sizeof(TcRateBucket) * TC_RATE_READ_AT_ONCE);
 	bool all = sees_all();
 	const TcContext *own = all ? NULL : tc_context_current();
 	uint64 position = 0;
+	uint32 past = 0;
 	MemoryContext loop;
 	MemoryContext caller;
 	int n;
@@ -128,20 +149,17 @@ tc_rate_buckets(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (!all && own == NULL)
 		return (Datum) 0;
-	buckets = palloc(sizeof(TcRateBucket) * TC_RATE_READ_AT_ONCE);
 	loop = AllocSetContextCreate(CurrentMemoryContext, "rate_buckets", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(loop);
 	while ((n = tc_rate_read(&position, MyDatabaseId, buckets)) >= 0)
 	{
-		int64 now = tc_rate_now();
-
-		for (int i = 0; i < n; i++)
-		{
-			if (buckets[i].key.private_version == 0 && (all || belongs_to(&buckets[i].key, own)))
-				put_bucket((ReturnSetInfo *) fcinfo->resultinfo, &buckets[i], now);
-		}
+		put_buckets(info, buckets, n, own);
 		MemoryContextReset(loop);
-		CHECK_FOR_INTERRUPTS();
+	}
+	while ((n = tc_rate_past_read(&past, MyDatabaseId, buckets)) >= 0)
+	{
+		put_buckets(info, buckets, n, own);
+		MemoryContextReset(loop);
 	}
 	MemoryContextSwitchTo(caller);
 	return (Datum) 0;
@@ -177,5 +195,6 @@ tc_reset_rate_stats(PG_FUNCTION_ARGS)
 {
 	tc_require_ready();
 	tc_rate_reset_counts(MyDatabaseId);
+	tc_rate_past_reset(MyDatabaseId);
 	PG_RETURN_VOID();
 }

@@ -11,7 +11,7 @@
 
 #include "rate_table.h"
 
-/* A copy of an entry. */
+/* A copy of an entry, or of what entries had counted that made way (math.burst is 0). */
 typedef struct TcRateBucket
 {
 	TcRateKey key;

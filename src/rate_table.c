@@ -168,6 +168,16 @@ share_of(const TcRateKey *key)
 	return &tc_rate_table_here.shared->shares[(mixed >> 32) % TC_RATE_SHARES];
 }
 
+/* Has the key's company not used up its share of buckets of its own making? */
+bool
+tc_rate_share_left(const TcRateKey *key)
+{
+	pg_atomic_uint32 *share = share_of(key);
+
+	return share == NULL ||
+		   pg_atomic_read_u32(share) < tc_rate_table_here.shared->max_entries / SHARE + 1;
+}
+
 /* May there be another bucket of this company's own making?  If so, it is counted. */
 static bool
 share_allows(const TcRateKey *key)
