@@ -165,7 +165,10 @@ tc_write_url(TcWriter *writer, const char *text)
 		if (is_unreserved(*text))
 			put(writer, text, 1);
 		else
-			put(writer, escape, snprintf(escape, sizeof(escape), "%%%02X", (unsigned char) *text));
+		{
+			snprintf(escape, sizeof(escape), "%%%02X", (unsigned char) *text);
+			put(writer, escape, strlen(escape));
+		}
 	}
 }
 
