@@ -129,6 +129,16 @@ BEGIN
         FOREIGN KEY (company_id, service_id) REFERENCES services ON DELETE CASCADE
     );
     CREATE INDEX branch_services_service_idx ON branch_services (company_id, service_id);
+    -- What else callers say when they mean a service.
+    CREATE TABLE service_synonyms
+    (
+        company_id bigint NOT NULL,
+        service_id bigint NOT NULL,
+        synonym text NOT NULL CHECK (length(synonym) BETWEEN 1 AND 200),
+        confidence numeric(3, 2) NOT NULL DEFAULT 0.9 CHECK (confidence > 0 AND confidence <= 1),
+        PRIMARY KEY (company_id, service_id, synonym),
+        FOREIGN KEY (company_id, service_id) REFERENCES services ON DELETE CASCADE
+    );
     CREATE TABLE opening_hours
     (
         company_id bigint NOT NULL,

@@ -72,6 +72,20 @@ BEGIN
         CHECK ((opens IS NULL) = (closes IS NULL)),
         CHECK (closes > opens)
     );
+    -- What a company changes of tenantcall.slot_strategy_defaults.
+    CREATE TABLE slot_strategies
+    (
+        company_id bigint NOT NULL REFERENCES companies,
+        strategy text NOT NULL CHECK (strategy IN ('same_day', 'next_workday', 'next_week', 'next_available',
+                                                   'first_free', 'preferred_day', 'preferred_other_day')),
+        position integer NOT NULL,
+        span interval NOT NULL DEFAULT '0' CHECK (span BETWEEN '0' AND '24 hours'),
+        days integer NOT NULL DEFAULT 0 CHECK (days BETWEEN 0 AND 50),
+        bonus_later integer NOT NULL DEFAULT 0 CHECK (bonus_later BETWEEN -100000 AND 100000),
+        bonus_earlier integer NOT NULL DEFAULT 0 CHECK (bonus_earlier BETWEEN -100000 AND 100000),
+        is_active boolean NOT NULL DEFAULT true,
+        PRIMARY KEY (company_id, strategy)
+    );
     -- A seat is one of those that a slot has (services.capacity).  Bookings that were made
     -- elsewhere take one as well, where there is none left a higher one.
     CREATE TABLE slot_holds

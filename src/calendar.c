@@ -399,8 +399,8 @@ tc_calendar_earliest(const TcCalendar *calendar, TimestampTz now)
 }
 
 /* Day and second as the branch's clocks show them. */
-static void
-local_reading(const TcCalendar *calendar, TimestampTz at, int32 *day, int32 *second)
+void
+tc_calendar_local(const TcCalendar *calendar, TimestampTz at, int32 *day, int32 *second)
 {
 	struct pg_tm tm;
 	fsec_t fraction;
@@ -421,7 +421,8 @@ tc_calendar_open(const TcCalendar *calendar, TimestampTz starts_at)
 
 	if (calendar->hours.nweek == 0 && calendar->hours.nholidays == 0)
 		return true;
-	local_reading(calendar, starts_at, &span.from_day, &span.from_second);
-	local_reading(calendar, tc_calendar_end(calendar, starts_at), &span.to_day, &span.to_second);
+	tc_calendar_local(calendar, starts_at, &span.from_day, &span.from_second);
+	tc_calendar_local(calendar, tc_calendar_end(calendar, starts_at), &span.to_day,
+					  &span.to_second);
 	return tc_hours_open(&calendar->hours, &span);
 }

@@ -46,6 +46,10 @@ extern const TcCalendar *tc_calendar_in_use(const TcContext *tenant, int64 servi
 extern TimestampTz tc_calendar_end(const TcCalendar *calendar, TimestampTz starts_at);
 extern bool tc_calendar_open(const TcCalendar *calendar, TimestampTz starts_at);
 
+/* The day (since 2000-01-01) and second that the branch's clocks show. */
+extern void tc_calendar_local(const TcCalendar *calendar, TimestampTz at, int32 *day,
+							  int32 *second);
+
 /* The first moment at which a slot may begin that is asked for now. */
 extern TimestampTz tc_calendar_earliest(const TcCalendar *calendar, TimestampTz now);
 

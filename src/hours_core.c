@@ -59,3 +59,33 @@ tc_hours_open(const TcHours *hours, const TcLocalSpan *span)
 	return hours->nweek == 0 ||
 		   covered(hours->week, hours->nweek, tc_weekday(span->from_day), seconds);
 }
+
+/* Is there an opening on that day, or weekday? */
+static bool
+has_opening(const TcOpening *openings, int count, int32_t day, bool *mentioned)
+{
+	*mentioned = false;
+	for (int i = 0; i < count; i++)
+	{
+		if (openings[i].day != day)
+			continue;
+		*mentioned = true;
+		if (openings[i].closes > openings[i].opens)
+			return true;
+	}
+	return false;
+}
+
+/* Does the branch work on that day? */
+bool
+tc_hours_workday(const TcHours *hours, int32_t day)
+{
+	bool mentioned;
+	bool open = has_opening(hours->holidays, hours->nholidays, day, &mentioned);
+
+	if (mentioned)
+		return open;
+	if (hours->nweek == 0)
+		return tc_weekday(day) <= 5;
+	return has_opening(hours->week, hours->nweek, tc_weekday(day), &mentioned);
+}

@@ -40,4 +40,7 @@ extern int tc_weekday(int32_t day);
 /* Is the branch open during all of the span? */
 extern bool tc_hours_open(const TcHours *hours, const TcLocalSpan *span);
 
+/* Does the branch work on that day?  One without opening hours does from Monday to Friday. */
+extern bool tc_hours_workday(const TcHours *hours, int32_t day);
+
 #endif /* TC_HOURS_CORE_H */

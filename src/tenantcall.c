@@ -27,6 +27,8 @@
 #include "rate.h"
 #include "ready.h"
 #include "scope.h"
+#include "slot_cache.h"
+#include "slot_fetch.h"
 #include "slot_generation.h"
 #include "token.h"
 
@@ -51,7 +53,9 @@ _PG_init(void)
 	tc_lifecycle_init();
 	tc_calls_init();
 	tc_slot_generation_init();
+	tc_slot_cache_init();
 	tc_http_init();
+	tc_slot_fetch_init();
 	tc_holds_init();
 	tc_booking_wait_init();
 	tc_outbox_init();
