@@ -121,6 +121,16 @@ def test_certificates(stage, calcom):
         assert (kind, result["reason"], result["sent"]) == (kind, "tls", False)
 
 
+def test_many_over_tls(stage, calcom_fast):
+    """By HTTP/2 where libcurl and server speak it well, else by HTTP/1.1; writes among them."""
+    stage.reload(http_ca_file=calcom_fast.ca_file)
+    name = stage.credential("fast", calcom_fast.tls_url)
+    writes = stage.later(stage.ask, name, requests=50, at_once=5, method="POST", path="/v2/bookings",
+                         body="{}", **{"class": "write"})
+    assert stage.ask(name, requests=1000, at_once=50, path="/v2/slots")["answered"] == 1000
+    assert writes.result()["answered"] == 50
+
+
 @pytest.mark.parametrize("fault, reason", [
     ("endless", "too_large"), ("endless_headers", "too_large"), ("large", "too_large"),
     ("reset", "broken_answer"), ("close", "broken_answer"), ("refuse", "broken_answer"),
