@@ -21,7 +21,6 @@ CREATE VIEW tenantcall.role_functions AS
         ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'take_all', 'refund', 'peek',
                       'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
                       'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline', 'company_usage',
-<<<<<<< HEAD
                       'forget_caller']),
         ('app', ARRAY['call_lease_stats']),
         ('app', ARRAY['hold_slot', 'release_hold', 'book', 'booking_result', 'cancel_booking', 'reschedule_booking', 'outbox_counts']),
@@ -31,31 +30,15 @@ CREATE VIEW tenantcall.role_functions AS
                           'finish_function_call', 'replay_quarantined', 'advance_call']),
         ('gateway', ARRAY['acquire_call_lease', 'bind_call_lease', 'release_call_lease']),
         ('gateway', ARRAY['ingest_calcom', 'expire_holds']),
-=======
-                      'forget_caller', 'hold_slot', 'release_hold', 'book', 'booking_result', 'cancel_booking',
-                      'reschedule_booking', 'outbox_counts', 'call_lease_stats']),
-        ('app', ARRAY['available_slots', 'alternative_slots', 'invalidate_slots', 'slot_stats', 'plain_name']),
-        ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for', 'allow_for',
-                          'answer_inbound_call', 'ingest_retell', 'accept_function_call',
-                          'finish_function_call', 'replay_quarantined', 'advance_call', 'ingest_calcom', 'expire_holds',
-                          'acquire_call_lease', 'bind_call_lease', 'release_call_lease']),
->>>>>>> booking
         ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
                         'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats', 'set_lifecycle_state',
                         'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined',
-<<<<<<< HEAD
                         'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company']),
         ('admin', ARRAY['set_concurrency_policy', 'drop_concurrency_policy', 'release_call_lease', 'expire_call_leases']),
-        ('admin', ARRAY['expire_holds', 'pause_outbox', 'resume_outbox', 'replay_outbox', 'http_accounts', 'set_breaker',
-                        'reset_http_stats', 'check_credential', 'reset_slot_stats']),
-=======
-                        'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company', 'expire_holds',
-                        'pause_outbox', 'resume_outbox', 'replay_outbox', 'http_accounts', 'set_breaker',
-                        'reset_http_stats', 'check_credential', 'set_concurrency_policy', 'drop_concurrency_policy',
-                        'release_call_lease', 'expire_call_leases']),
->>>>>>> booking
+        ('admin', ARRAY['expire_holds', 'pause_outbox', 'resume_outbox', 'replay_outbox']),
+        ('admin', ARRAY['http_accounts', 'set_breaker', 'reset_http_stats', 'check_credential', 'reset_slot_stats']),
         ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
                         'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
                         'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
@@ -73,19 +56,15 @@ CREATE VIEW tenantcall.role_relations AS
     SELECT kind, relation, column_name, privileges
     FROM (VALUES
         ('public', ARRAY['SELECT'], NULL, ARRAY['disconnection_reason_defaults', 'disconnection_reasons']),
-<<<<<<< HEAD
         ('app', ARRAY['SELECT'], NULL, ARRAY['stat_rate_limits', 'stat_call_leases', 'stat_outbox', 'stat_cache',
                                              'slot_strategy_defaults']),
-=======
-        ('app', ARRAY['SELECT'], NULL, ARRAY['stat_rate_limits', 'stat_outbox', 'stat_call_leases']),
-        ('app', ARRAY['SELECT'], NULL, ARRAY['stat_cache', 'slot_strategy_defaults']),
->>>>>>> booking
         ('app', ARRAY['SELECT'], 'schema_name', ARRAY['installation']),
         ('admin', ARRAY['SELECT'], NULL, ARRAY['quarantined', 'scoped_tables', 'tracked_tables', 'lifecycles',
                                                'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
                                                'lifecycle_state_defaults', 'lifecycle_transition_defaults',
                                                'isolation_checks', 'audit_tables', 'audit_references', 'installation',
-                                               'role_kinds', 'role_functions', 'role_relations', 'stat_http', 'stat_http_companies']),
+                                               'role_kinds', 'role_functions', 'role_relations']),
+        ('admin', ARRAY['SELECT'], NULL, ARRAY['stat_http', 'stat_http_companies']),
         ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
          ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions'])
     ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;

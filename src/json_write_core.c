@@ -168,14 +168,7 @@ tc_write_url(TcWriter *writer, const char *text)
 		if (is_unreserved(*text))
 			put(writer, text, 1);
 		else
-<<<<<<< HEAD
-		{
-			snprintf(escape, sizeof(escape), "%%%02X", (unsigned char) *text);
-			put(writer, escape, strlen(escape));
-		}
-=======
 			put(writer, escape, sizeof(escape));
->>>>>>> booking
 	}
 }
 

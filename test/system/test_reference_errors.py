@@ -19,6 +19,7 @@ ELSEWHERE = {
     ("answer_inbound_call", "55P03"), ("acquire_call_lease", "55P03"),  # a wait: test_leases.py
     ("parse_phone", "0A000"), ("phone_region", "0A000"), ("phone_national", "0A000"),
     ("phone_is_valid", "0A000"),  # a server without the library: test_phone_lib.py
+    ("check_credential", "PT429"), ("http_test_requests", "PT429"),  # test_http.py
 }
 
 NUMBER = "'+4930123450'"
@@ -71,6 +72,8 @@ CASES = [
     ("reschedule_booking", "PT404", "gateway", HOLD + f"SELECT reschedule_booking(9, {MAX})"),
     ("reschedule_booking", "PT409", "gateway", HOLD + f"SELECT reschedule_booking(1, {MAX})"),
     ("replay_outbox", "PT404", "admin", "SELECT replay_outbox(9)"),
+    ("check_credential", "PT503", "admin", "SELECT check_credential('x')"),
+    ("http_test_requests", "PT503", "postgres", "SELECT http_test_requests('x')"),
     ("enter", "PT403", "gateway", "SELECT enter(1); SELECT enter(2)"),
     ("enter", "PT404", "gateway", "SELECT enter(9)"),
     ("enter_phone", "PT404", "gateway", "SELECT enter_phone('+4930999999')"),
