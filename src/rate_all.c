@@ -30,6 +30,7 @@
 #include "rate_all.h"
 #include "rate_args.h"
 #include "rate_clock.h"
+#include "rate_evict.h"
 #include "rate_lock.h"
 #include "rate_shared.h"
 #include "ready.h"

@@ -279,11 +279,7 @@ make_entry(const TcRateKey *key, uint32 hash, int64 now, bool *locked)
 	return entry;
 }
 
-/*
- * Finds the key's entry, or makes one (of version 0, to be filled in by the caller), and returns it
- * with its partition locked exclusively.  Returns NULL, with nothing locked, when there is no room
- * or the lock cannot be had: *why.
- */
+/* Finds the key's entry or makes one: see rate_evict.h. */
 TcRateEntry *
 tc_rate_enter(const TcRateKey *key, uint32 hash, int64 now, TcTakeReason *why)
 {

@@ -44,6 +44,7 @@
 #include "compat.h"
 #include "rate_args.h"
 #include "rate_clock.h"
+#include "rate_save.h"
 #include "rate_shared.h"
 #include "rate_stat.h"
 

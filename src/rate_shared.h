@@ -1,6 +1,6 @@
 /*
  * rate_shared.h
- *		The inside of the table of buckets, for the files that maintain it.
+ *		The inside of the table of buckets, for rate_table.c and what stands on it.
  */
 #ifndef TC_RATE_SHARED_H
 #define TC_RATE_SHARED_H
@@ -57,11 +57,6 @@ extern bool tc_rate_reserve_place(void);
 extern void tc_rate_release_place(void);
 extern TcRateEntry *tc_rate_link(const TcRateKey *key, uint32 hash);
 extern void tc_rate_unlink(TcRateEntry *entry);
-
-extern Size tc_rate_waiters_size(void);
-extern void tc_rate_save_init(void);
-extern void tc_rate_load(void);
-extern void tc_rate_save_at_exit(int code, Datum arg);
 
 /* A slot of a partition. */
 static inline TcRateEntry *

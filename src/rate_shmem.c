@@ -21,8 +21,10 @@
 #include "rate_evict.h"
 #include "rate_lock.h"
 #include "rate_past.h"
+#include "rate_save.h"
 #include "rate_shared.h"
 #include "rate_shmem.h"
+#include "rate_turn.h"
 
 #define TRANCHE "tenantcall_rate"
 

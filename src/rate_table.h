@@ -10,7 +10,6 @@
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 
-#include "rate.h"
 #include "rate_core.h"
 #include "rate_key.h"
 
@@ -60,9 +59,6 @@ extern void tc_rate_prefetch(uint32 hash);
 extern void tc_rate_prefetch_record(uint32 hash);
 extern TcRateRecord *tc_rate_record(const TcRateEntry *entry);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
-
-/* rate_evict.c: finds the key's entry or makes one, and locks its partition exclusively. */
-extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, int64 now, TcTakeReason *why);
 
 /* The state of an entry, as the core wants it.  Any lock. */
 static inline TcRateState

@@ -10,6 +10,9 @@
 #include "rate_policy.h"
 #include "rate_table.h"
 
+/* Shared memory for the turns. */
+extern Size tc_rate_waiters_size(void);
+
 /* Notes that this backend waits for a bucket until an instant.  The bucket's exclusive lock. */
 extern void tc_rate_turn_begin(uint64 born, int64 instant);
 extern void tc_rate_turn_end(void);

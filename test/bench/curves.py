@@ -4,6 +4,7 @@
     test/bench/curves.py                quick: prints tables
     test/bench/curves.py --publish      longer; writes docs/rate_clients.svg, docs/rate_tenants.svg
                                         (gnuplot) and the section "Measured" of README.md
+    test/bench/curves.py --publish --quick
 
 clients: 1 to 64 of them ask one bucket over a Unix socket, pgbench -M prepared, against SELECT 1,
 a bucket kept in a row, and Redis.  tenants: calls inside one query over 1 to 1,000,000 tenants, as
@@ -27,10 +28,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
 import pgserver
 from pgserver import Failure, Workspace, main_guard, say
-from rate_sides import (ALLOW, REDIS, SCRIPTS, SELECT_1, TENANTS, UPDATE, InQuery, Redis, pgbench, spread, start,
+from rate_sides import (ALLOW, REDIS, SCRIPTS, SELECT_1, TENANTS, InQuery, Redis, pgbench, spread, start,
                         tenant)
 
-CLIENTS = (1, 2, 4, 8, 16, 32, 64)
+CLIENTS, FEW_CLIENTS = (1, 2, 4, 8, 16, 32, 64), (1, 8, 64)
 COUNTS = tuple(10 ** k for k in range(7))
 NO_OP = f"int8up({tenant(TENANTS)})"
 BEGIN, END = "<!-- measured: begin (test/bench/curves.py --publish) -->", "<!-- measured: end -->"
@@ -49,14 +50,19 @@ plot {lines}
 """
 
 
-def over_clients(server, redis, rounds, seconds):
+def turned(sides, number):
+    """The sides in another order each round, since what comes first or last may have it easier."""
+    return sides[number % len(sides):] + sides[:number % len(sides)]
+
+
+def over_clients(server, redis, rounds, seconds, counts):
     """Statements a second: side -> clients -> one figure for each round."""
     sides = [*SCRIPTS, *([REDIS] if redis.process is not None else [])]
-    found = {side: {n: [] for n in CLIENTS} for side in sides}
+    found = {side: {n: [] for n in counts} for side in sides}
     for number in range(rounds):
         say(f"clients: round {number + 1} of {rounds}")
-        for n in CLIENTS:
-            for side in sides:
+        for n in counts:
+            for side in turned(sides, number):
                 found[side][n].append(redis.measure(n, seconds) if side == REDIS
                                       else pgbench(server, SCRIPTS[side], n, seconds))
     return found
@@ -130,7 +136,7 @@ def clients_table(found):
     sides = [side for side in found if side not in (SELECT_1, ALLOW)]
     lines = [f"| clients | `allow()`, calls/s | ÷ `{SELECT_1}` | " + " | ".join(f"÷ {side}" for side in sides) + " |",
              "|---:|---:|---:|" + "---:|" * len(sides)]
-    for n in CLIENTS:
+    for n in found[ALLOW]:
         allow = found[ALLOW][n]
         ratios = [[a / b for a, b in zip(allow, found[side][n])] for side in (SELECT_1, *sides)]
         lines.append(f"| {n} | {statistics.median(allow):,.0f} | " + " | ".join(map(spread, ratios)) + " |")
@@ -198,17 +204,18 @@ def machine():
 
 def main():
     """Measures, prints, and publishes if asked to."""
-    longer = "--publish" in sys.argv[1:]
-    if longer and not shutil.which("gnuplot"):
+    publishes = "--publish" in sys.argv[1:]
+    longer = publishes and "--quick" not in sys.argv[1:]
+    if publishes and not shutil.which("gnuplot"):
         raise Failure("gnuplot is not installed (on Debian: gnuplot-nox)")
-    rounds, seconds = (7, 2) if longer else (3, 0.5)
+    rounds, seconds = (7, 3) if longer else (3, 2)
     with Workspace() as work:
         server = start(work)
         redis = Redis(work)
         try:
             tenants = over_tenants(server, rounds, 2000000)
-            clients = over_clients(server, redis, rounds, max(1, seconds))
-            reading = beside_statistics(server, rounds, 4 * max(1, seconds))
+            clients = over_clients(server, redis, rounds, seconds, CLIENTS if publishes else FEW_CLIENTS)
+            reading = beside_statistics(server, rounds, 2 * seconds)
         finally:
             redis.stop()
             server.stop("immediate")
@@ -218,7 +225,7 @@ def main():
                  "![nanoseconds a call over tenants](docs/rate_tenants.svg)", "", *tenants_table(tenants), "",
                  *statistics_lines(reading), ""]
         say("\n".join(lines))
-        if longer:
+        if publishes:
             publish(work, clients, tenants, lines)
 
 

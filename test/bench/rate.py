@@ -71,7 +71,9 @@ def measure_statements(server, redis, company, rounds, seconds):
         found[REDIS] = []
     for number in range(rounds):
         say(f"statements: round {number + 1} of {rounds}")
-        for name, text in STATEMENTS.items():
+        names = list(STATEMENTS)
+        for name in names[number % len(names):] + names[:number % len(names)]:
+            text = STATEMENTS[name]
             found[name].append(pgbench(server, text, CLIENTS, seconds, company=company))
         if redis.process is not None:
             found[REDIS].append(redis.measure(CLIENTS, seconds))

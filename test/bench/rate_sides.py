@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import time
 
-from pgserver import Cluster, Install, say
+from pgserver import Cluster, Failure, Install, say
 
 TENANTS = 1000000
 POLICY = "tenantcall.set_rate_policy('bench', 1000000, '1 s', 1000000000)"
@@ -92,7 +92,10 @@ def pgbench(server, text, clients, seconds, **variables):
     defines = [word for name, value in variables.items() for word in ("-D", f"{name}={value}")]
     out = server.client_program("pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, 2)),
                                 "-T", str(seconds), *defines, "-f", path, "bench")
-    return float(re.search(r"tps = ([\d.]+)", out).group(1))
+    tps = re.search(r"tps = ([\d.]+)", out)
+    if tps is None:
+        raise Failure(f"pgbench got nothing done in {seconds} s:\n{out}")
+    return float(tps.group(1))
 
 
 def tenant(n):
