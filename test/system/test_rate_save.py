@@ -145,7 +145,8 @@ def test_counts_of_buckets_that_made_way(make_cluster):
                "SELECT tenantcall.set_rate_policy('line', 10, '0.001 s', 10, level => 'number');"
                "CREATE ROLE app LOGIN; SELECT tenantcall.grant_app('app');"
                "GRANT EXECUTE ON FUNCTION tenantcall.enter(bigint, bigint) TO app", dbname="app")
-    companies = [int(server.sql(f"SELECT tenantcall.create_company('c{n}', 'DE', 'Europe/Berlin')", dbname="app")) for n in range(200)]
+    companies = [int(line) for line in server.sql("SELECT tenantcall.create_company('c' || n, 'DE', 'Europe/Berlin')"
+                                                  " FROM generate_series(1, 200) n", dbname="app").split()]
     with server.connect(dbname="app", autocommit=True) as connection:
         for _ in range(3):
             for company in companies:
