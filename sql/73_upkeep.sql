@@ -17,3 +17,9 @@ CREATE FUNCTION tenantcall.company_usage(from_day date, to_day date)
     LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_company_usage';
 COMMENT ON FUNCTION tenantcall.company_usage(date, date) IS 'usage by company and day (of the company''s time zone), first and last day included; of the entered company, else of all';
 REVOKE ALL ON FUNCTION tenantcall.company_usage(date, date) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.roll_up_usage(max_days integer DEFAULT 10000)
+    RETURNS TABLE (company_id bigint, days_closed integer, days_recounted integer)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_roll_up_usage';
+COMMENT ON FUNCTION tenantcall.roll_up_usage(integer) IS 'adds up the usage of days that ended two days ago, and again of those whose calls changed since; at most so many days; of the entered company, else of all';
+REVOKE ALL ON FUNCTION tenantcall.roll_up_usage(integer) FROM PUBLIC;

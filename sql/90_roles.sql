@@ -30,7 +30,8 @@ CREATE VIEW tenantcall.role_functions AS
                         'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats', 'set_lifecycle_state',
                         'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined',
-                        'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company']),
+                        'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company',
+                        'maintain_partitions', 'expire_rows', 'roll_up_usage']),
         ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
                         'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
                         'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
@@ -50,13 +51,13 @@ CREATE VIEW tenantcall.role_relations AS
         ('public', ARRAY['SELECT'], NULL, ARRAY['disconnection_reason_defaults', 'disconnection_reasons']),
         ('app', ARRAY['SELECT'], NULL, ARRAY['stat_rate_limits']),
         ('app', ARRAY['SELECT'], 'schema_name', ARRAY['installation']),
-        ('admin', ARRAY['SELECT'], NULL, ARRAY['quarantined', 'scoped_tables', 'tracked_tables', 'lifecycles',
+        ('admin', ARRAY['SELECT'], NULL, ARRAY['quarantined', 'unplaced_refusals', 'retention_defaults', 'retentions_in_force', 'scoped_tables', 'tracked_tables', 'lifecycles',
                                                'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
                                                'lifecycle_state_defaults', 'lifecycle_transition_defaults',
                                                'isolation_checks', 'audit_tables', 'audit_references', 'installation',
                                                'role_kinds', 'role_functions', 'role_relations']),
         ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
-         ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions'])
+         ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions', 'retentions'])
     ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;
 COMMENT ON VIEW tenantcall.role_relations IS 'privileges of app, gateway and admin roles on tables and views of tenantcall; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_relations FROM PUBLIC;

@@ -13,8 +13,10 @@
  * spills to disk.  Each batch's foreign keys are checked at its end.
  *
  * Locks: the row of companies FOR UPDATE, which keeps new calls and decisions out, since their
- * foreign keys need it; then the rows that are deleted.  An event that is being merged into a call
- * meanwhile may end in a deadlock, of which PostgreSQL undoes one side.
+ * foreign keys need it; all calls, which keeps events and function calls out; then the rows that
+ * are deleted.  Whoever takes in events locks a call first and may need the company then, so calls
+ * are never waited for while the company is locked: if one is taken, both are let go again
+ * (a subtransaction), and tried anew a little later.
  */
 #include "postgres.h"
 
@@ -22,19 +24,26 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "act.h"
 #include "args.h"
 #include "companies.h"
+#include "compat.h"
 #include "errors.h"
+#include "guard.h"
 #include "telephony.h"
+#include "trail.h"
 
 PG_FUNCTION_INFO_V1(tc_export_company);
 PG_FUNCTION_INFO_V1(tc_delete_company);
 
 #define BATCH 10000
+#define LOCK_PATIENCE 10000 /* ms */
 #define EXPORT_BATCH 100
 
 /*
@@ -61,10 +70,22 @@ static TcStatement lock_company = {
 	.nparams = 1,
 	.types = {INT8OID},
 };
+/* Those that others have locked are passed over: are there none such? */
+static TcStatement lock_calls = {
+	.sql = "SELECT (SELECT count(*) FROM @.calls WHERE company_id = $1) = (SELECT count(*) FROM "
+		   "(SELECT 1 FROM @.calls WHERE company_id = $1 FOR UPDATE SKIP LOCKED) AS l)",
+	.nparams = 1,
+	.types = {INT8OID},
+};
 /* Policies are never deleted, since buckets go by their versions. */
 static TcStatement drop_policies = {
 	.sql = "SELECT tenantcall.drop_rate_policy(p.policy, p.company_id) "
 		   "FROM tenantcall.rate_policies AS p WHERE p.company_id = $1 AND NOT p.removed",
+	.nparams = 1,
+	.types = {INT8OID},
+};
+static TcStatement read_company = {
+	.sql = "SELECT status FROM @.companies WHERE company_id = $1",
 	.nparams = 1,
 	.types = {INT8OID},
 };
@@ -204,9 +225,11 @@ delete_batch(const CompanyTable *table)
 		places[i] = SPI_getbinval(batch->vals[i], batch->tupdesc, 1, &isnull);
 	value = PointerGetDatum(construct_array(places, (int) count, TIDOID, sizeof(ItemPointerData),
 											false, TYPALIGN_SHORT));
+	tc_trail_open();
 	if (SPI_execute_with_args(psprintf("DELETE FROM %s WHERE ctid = ANY ($1)", table->name), 1,
 							  &type, &value, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete from %s", table->name);
+	tc_trail_close();
 	pfree(DatumGetPointer(value));
 	pfree(places);
 	SPI_freetuptable(batch);
@@ -233,15 +256,52 @@ delete_rows(CompanyTable *table, int64 company_id)
 	return deleted;
 }
 
-/* Locks the company; raises unless it is suspended. */
+/* Locks the company and its calls, or raises; under tc_guard(). */
 static void
-lock_suspended(int64 company_id)
+run_lock(void *arg)
+{
+	TcParams params = {0};
+	bool isnull;
+
+	tc_param_int8(&params, *(int64 *) arg);
+	tc_execute(&lock_company, &params);
+	tc_execute(&lock_calls, &params);
+	if (!DatumGetBool(tc_result_datum(1, &isnull)))
+		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT), errmsg("calls are being worked on")));
+}
+
+/* Locks the company and its calls, for which it waits with nothing locked. */
+static void
+lock_with_calls(int64 company_id)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	TcFault fault;
+
+	while (!tc_guard(run_lock, &company_id, &fault))
+	{
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LOCK_PATIENCE))
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("calls of company " INT64_FORMAT " are being worked on", company_id),
+					 errdetail("Other transactions have held some of them for %d seconds.",
+							   LOCK_PATIENCE / 1000),
+					 errhint("Let them end, then repeat.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20,
+						 tc_wait_event("TenantcallDeleteCompany"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Raises unless the company, which is locked, is suspended. */
+static void
+require_suspended(int64 company_id)
 {
 	TcParams params = {0};
 	char *status;
 
 	tc_param_int8(&params, company_id);
-	if (tc_execute(&lock_company, &params) == 0)
+	if (tc_execute(&read_company, &params) == 0)
 		ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN),
 						errmsg("company " INT64_FORMAT " does not exist", company_id)));
 	status = tc_result_text(1);
@@ -265,7 +325,9 @@ delete_tenant(const TcContext *company, int *count)
 	TcAct act;
 
 	tc_act_begin(&act, TC_AS_OWNER, company);
-	lock_suspended(company->company_id);
+	require_suspended(company->company_id);
+	lock_with_calls(company->company_id);
+	require_suspended(company->company_id);
 	tables = find_tables(true, count, caller);
 	do /* again for rows that others changed meanwhile */
 	{

@@ -19,6 +19,7 @@
 #include "calls.h"
 #include "quarantine.h"
 #include "rate.h"
+#include "refusals.h"
 
 PG_FUNCTION_INFO_V1(tc_answer_inbound_call);
 
@@ -69,19 +70,6 @@ accept_answer(const TcDelivery *delivery, const TcPlacement *placement)
 	return answer;
 }
 
-/* Records a refusal in the books of the company it concerns. */
-static void
-record_refusal(const TcDelivery *delivery, const TcPlacement *placement, const char *outcome)
-{
-	TcContext tenant = {.company_id = placement->place.company_id};
-	TcAct act;
-
-	(void) tc_directory_fill(&tenant);
-	tc_act_begin(&act, TC_AS_OWNER, &tenant);
-	tc_calls_record(delivery, placement, outcome, NULL);
-	tc_act_end(&act);
-}
-
 /* What to do with an authentic request; NULL: take the call. */
 static const char *
 refuse(const TcDelivery *delivery, TcPlacement *placement)
@@ -118,6 +106,8 @@ tc_answer_inbound_call(PG_FUNCTION_ARGS)
 	tc_delivery_receive(fcinfo, 2, tc_retell_parse_inbound, &delivery);
 	if (delivery.rejected != NULL)
 	{
+		memset(&placement, 0, sizeof(placement));
+		tc_refusal_note(&delivery, &placement, "rejected", delivery.rejected);
 		values[0] = CStringGetTextDatum("rejected");
 		nulls[1] = true;
 		return tc_return_row(fcinfo, values, nulls);
@@ -130,10 +120,9 @@ tc_answer_inbound_call(PG_FUNCTION_ARGS)
 	}
 	else
 	{
+		tc_refusal_note(&delivery, &placement, outcome, placement.reason);
 		if (!placement.found)
 			tc_quarantine(&delivery, &placement, outcome, placement.reason, delivery.detail);
-		else if (!placement.conflict)
-			record_refusal(&delivery, &placement, outcome);
 		values[1] = reject_answer();
 	}
 	values[0] = CStringGetTextDatum(outcome);
