@@ -68,7 +68,7 @@ def test_rows_that_change_meanwhile(db):
             "SELECT * FROM tenantcall.delete_company(%s)", [company]).fetchall()))
         thread.start()
         db.cluster.wait_until(
-            lambda: db.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            lambda: db.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Extension' "
                            "AND query LIKE '%delete_company%'") == "1", "the deletion to wait")
         worker.commit()
         thread.join()
