@@ -366,6 +366,10 @@ BEGIN
                    'EXECUTE FUNCTION tenantcall.credential_guard_trigger()', tables_schema);
     EXECUTE format('ALTER TABLE %I.branches ENABLE ALWAYS TRIGGER tenantcall_credential_insert, '
                    'ENABLE ALWAYS TRIGGER tenantcall_credential_update', tables_schema);
+    FOREACH cached IN ARRAY ARRAY['companies', 'branches'] LOOP
+        EXECUTE format('CREATE TRIGGER tenantcall_time_zone BEFORE INSERT OR UPDATE ON %I.%I '
+                       'FOR EACH ROW EXECUTE FUNCTION tenantcall.time_zone_trigger()', tables_schema, cached);
+    END LOOP;
     PERFORM tenantcall.create_upkeep_triggers(tables_schema);
     PERFORM tenantcall.track_lifecycle(format('%I.calls', tables_schema)::regclass, 'status', 'call',
                                        format('%I.call_transitions', tables_schema)::regclass);

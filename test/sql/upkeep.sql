@@ -36,7 +36,15 @@ COMMIT;
 -- of all, as an administrator
 SET ROLE regress_tc_upkeep_admin;
 SELECT company_id = :c2 AS second, provider_call_id FROM tenantcall.stuck_calls() WHERE company_id IN (:c1, :c2);
-SELECT tenantcall.stuck_calls(NULL);
+SET tenantcall.calls_stuck_after = '1 h';
+RESET ROLE;
+SET tenantcall.calls_stuck_after = '220 min';
+SET ROLE regress_tc_upkeep_admin;
+SELECT company_id = :c2 AS second, provider_call_id FROM tenantcall.stuck_calls() WHERE company_id IN (:c1, :c2);
+SELECT count(*) = (SELECT count(*) FROM tenantcall.stuck_calls()) AS same FROM tenantcall.stuck_calls(NULL);
+RESET ROLE;
+RESET tenantcall.calls_stuck_after;
+SET ROLE regress_tc_upkeep_admin;
 SELECT tenantcall.stuck_calls('-1 hour');
 \echo :LAST_ERROR_SQLSTATE
 SELECT tenantcall.close_stuck_calls('2 hours', 0);
@@ -58,6 +66,21 @@ BEGIN;
 SELECT tenantcall.enter(:c1);
 UPDATE telephony.calls SET status = 'completed' WHERE provider_call_id = 'upkeep_silent' RETURNING status;
 COMMIT;
+
+-- reasons for the end: all of the vendor's, those that operators add or change, and what nobody has mapped
+SET ROLE regress_tc_upkeep_admin;
+SELECT count(*) FROM tenantcall.disconnection_reasons_in_force;
+INSERT INTO tenantcall.disconnection_reasons VALUES ('upkeep_new', 'transferred'), ('user_hangup', 'failed'), ('upkeep_wrong', 'analyzed');
+INSERT INTO tenantcall.disconnection_reasons VALUES ('upkeep_new', 'transferred'), ('user_hangup', 'failed');
+SELECT * FROM tenantcall.disconnection_reasons_in_force WHERE changed ORDER BY reason;
+RESET ROLE;
+UPDATE telephony.calls SET disconnection_reason = CASE provider_call_id WHEN 'upkeep_over' THEN 'upkeep_new' WHEN 'upkeep_told' THEN 'user_hangup' ELSE 'upkeep_unknown' END
+WHERE company_id = :c1;
+SET ROLE regress_tc_upkeep_admin;
+SELECT reason, calls, last_at IS NOT NULL AS dated FROM tenantcall.unmapped_reasons() WHERE company_id = :c1;
+DELETE FROM tenantcall.disconnection_reasons;
+SELECT reason, calls FROM tenantcall.unmapped_reasons() WHERE company_id = :c1;
+RESET ROLE;
 
 -- usage: days of the company's zone, also one of 23 hours
 SELECT tenantcall.create_company('Upkeep usage', 'DE', 'Europe/Berlin') AS c1 \gset

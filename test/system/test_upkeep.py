@@ -206,6 +206,33 @@ def test_deleting_gives_up_politely(house):
         assert admin.execute("SELECT count(*) FROM tenantcall.delete_company(%s)", [company]).fetchone()[0] > 0
 
 
+def test_every_reason_for_the_end(house):
+    """Each reason of the vendor ends a call in its state, in the words of the vendor's status too."""
+    number = house.numbers[house.companies[0]][0]
+    with house.connect() as conn, house.db.connect(role=house.admin, autocommit=True) as admin:
+        reasons = dict(admin.execute("SELECT reason, state FROM "
+                                     "tenantcall.disconnection_reasons_in_force").fetchall())
+        assert len(reasons) == 34
+
+        def end(reason, call_status="registered", connected=True):
+            call_id = f"{reason}_{call_status}_{connected}_{len(reasons)}"
+            if connected:
+                ingest(conn, message("call_started", call_id, to_number=number))
+            return ingest(conn, message("call_ended", call_id, to_number=number, call_status=call_status,
+                                        disconnection_reason=reason))["status"]
+
+        for reason, state in reasons.items():
+            assert end(reason) == state, reason
+            assert end(reason, "error", connected=False) == state, reason
+        # what the vendor may add: accepted by its status of the call, seen by operators, then mapped
+        assert (end("brand_new"), end("brand_new", "error"), end("brand_new", "not_connected", False)) == \
+            ("completed", "failed", "not_connected")
+        assert admin.execute("SELECT reason, calls FROM tenantcall.unmapped_reasons()").fetchall() == [("brand_new", 3)]
+        admin.execute("INSERT INTO tenantcall.disconnection_reasons VALUES ('brand_new', 'transferred')")
+        assert end("brand_new", "ended") == "transferred"
+        assert admin.execute("SELECT count(*) FROM tenantcall.unmapped_reasons()").fetchone() == (0,)
+
+
 def dump(db):
     """Everything that the database holds, as text; bytea is searched in hex."""
     return db.cluster.client_program("pg_dump", "--data-only", "--dbname", db.name)
