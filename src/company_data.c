@@ -5,7 +5,7 @@
  *		catalog --> tables with a company_id, parents after children --> rows, in batches
  *
  * The tables are those of the schema of the tenants, found in the catalog, so that tables that come
- * with a later version are in; and the narrow tables of schema tenantcall that are listed here.
+ * with a later version are in; and the narrow tables of schema tenantcall, but shipped rows.
  * Tables of users are theirs to export and to empty: a foreign key of one to the company refuses
  * the deletion and names the table.
  *
@@ -65,6 +65,14 @@ static TcStatement list_tables = {
 	.nparams = 3,
 	.types = {OIDOID, BOOLOID, OIDOID},
 };
+/* The quarantine first: whose its bodies are, call_bindings says. */
+static TcStatement list_narrow = {
+	.sql = "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_attribute AS a "
+		   "ON a.attrelid = c.oid AND a.attname IN ('company_id', 'verified_for') "
+		   "AND NOT a.attisdropped WHERE c.relnamespace = 'tenantcall'::regnamespace "
+		   "AND c.relkind = 'r' AND c.relname NOT LIKE '%\\_defaults' "
+		   "ORDER BY c.relname <> 'quarantine', c.relname",
+};
 static TcStatement lock_company = {
 	.sql = "SELECT status FROM @.companies WHERE company_id = $1 FOR UPDATE",
 	.nparams = 1,
@@ -99,20 +107,20 @@ static TcStatement delete_row = {
 typedef struct CompanyTable
 {
 	char *name;
-	char *root; /* of its partitioning, or itself */
-	const char *column;
+	char *root;			   /* of its partitioning, or itself */
+	const char *condition; /* which rows of it, as t, are company $1's */
 	uint64 rows;
 } CompanyTable;
 
-/* The tables of schema tenantcall that hold something of companies; secrets stay secret. */
-static const CompanyTable narrow_tables[] = {
-	{"tenantcall.call_bindings", "tenantcall.call_bindings", "company_id", 0},
-	{"tenantcall.quarantine", "tenantcall.quarantine", "verified_for", 0},
-	{"tenantcall.secrets", "tenantcall.secrets", "company_id", 0},
-	{"tenantcall.rate_policies", "tenantcall.rate_policies", "company_id", 0},
-};
+#define OF_COMPANY "t.company_id = $1"
 
-#define RATE_POLICIES (lengthof(narrow_tables) - 1) /* not deleted, but dropped */
+/* What was quarantined: under the company's own key, or of one of its calls. */
+#define OF_COMPANY_BODY                                                                            \
+	"(t.verified_for = $1 OR EXISTS (SELECT FROM tenantcall.call_bindings AS b "                   \
+	"WHERE b.provider = t.provider AND b.provider_call_id = t.provider_call_id "                   \
+	"AND b.company_id = $1))"
+
+#define RATE_POLICIES "tenantcall.rate_policies" /* not deleted, but dropped */
 
 /* Lists the tables but companies, children first.  Called while acting as the owner. */
 static CompanyTable *
@@ -135,7 +143,28 @@ find_tables(bool leaves, int *count, MemoryContext memory)
 
 		tables[i].name = pstrdup(SPI_getvalue(row, SPI_tuptable->tupdesc, 1));
 		tables[i].root = pstrdup(SPI_getvalue(row, SPI_tuptable->tupdesc, 2));
-		tables[i].column = "company_id";
+		tables[i].condition = OF_COMPANY;
+	}
+	MemoryContextSwitchTo(caller);
+	return tables;
+}
+
+/* Lists the tables of schema tenantcall that hold something of companies.  As the system. */
+static CompanyTable *
+find_narrow(int *count, MemoryContext memory)
+{
+	uint64 found = tc_execute(&list_narrow, NULL);
+	MemoryContext caller = MemoryContextSwitchTo(memory);
+	CompanyTable *tables = palloc0(found * sizeof(CompanyTable));
+
+	*count = (int) found;
+	for (uint64 i = 0; i < found; i++)
+	{
+		tables[i].name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		tables[i].name = MemoryContextStrdup(memory, tables[i].name);
+		tables[i].root = tables[i].name;
+		tables[i].condition =
+			strcmp(tables[i].name, "tenantcall.quarantine") == 0 ? OF_COMPANY_BODY : OF_COMPANY;
 	}
 	MemoryContextSwitchTo(caller);
 	return tables;
@@ -149,8 +178,8 @@ open_rows(const char *columns, const CompanyTable *table, int64 company_id)
 	Datum value = Int64GetDatum(company_id);
 
 	return SPI_cursor_open_with_args(NULL,
-									 psprintf("SELECT %s FROM %s AS t WHERE t.%s = $1", columns,
-											  table->name, table->column),
+									 psprintf("SELECT %s FROM %s AS t WHERE %s", columns,
+											  table->name, table->condition),
 									 1, &type, &value, NULL, false, 0);
 }
 
@@ -187,7 +216,7 @@ Datum
 tc_export_company(PG_FUNCTION_ARGS)
 {
 	TcContext company = tc_company_required(tc_arg_id(fcinfo, 0, "company_id"));
-	CompanyTable companies = {.column = "company_id"};
+	CompanyTable companies = {.condition = OF_COMPANY};
 	CompanyTable *tables;
 	int count;
 	TcAct act;
@@ -202,8 +231,9 @@ tc_export_company(PG_FUNCTION_ARGS)
 		export_table(fcinfo, &tables[i], company.company_id);
 	tc_act_end(&act);
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	for (size_t i = 0; i < lengthof(narrow_tables); i++)
-		export_table(fcinfo, &narrow_tables[i], company.company_id);
+	tables = find_narrow(&count, CurrentMemoryContext);
+	for (int i = 0; i < count; i++)
+		export_table(fcinfo, &tables[i], company.company_id);
 	tc_act_end(&act);
 	return (Datum) 0;
 }
@@ -342,19 +372,27 @@ delete_tenant(const TcContext *company, int *count)
 }
 
 /* Deletes what the narrow tables hold of the company. */
-static void
-delete_narrow(int64 company_id, CompanyTable narrow[lengthof(narrow_tables)])
+static CompanyTable *
+delete_narrow(int64 company_id, int *count)
 {
-	TcParams params = {0};
+	MemoryContext caller = CurrentMemoryContext;
+	CompanyTable *narrow;
 	TcAct act;
 
-	memcpy(narrow, narrow_tables, sizeof(narrow_tables));
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	for (size_t i = 0; i < RATE_POLICIES; i++)
-		(void) delete_rows(&narrow[i], company_id);
-	tc_param_int8(&params, company_id);
-	narrow[RATE_POLICIES].rows = tc_execute(&drop_policies, &params);
+	narrow = find_narrow(count, caller);
+	for (int i = 0; i < *count; i++)
+	{
+		TcParams params = {0};
+
+		tc_param_int8(&params, company_id);
+		if (strcmp(narrow[i].name, RATE_POLICIES) == 0)
+			narrow[i].rows = tc_execute(&drop_policies, &params);
+		else
+			(void) delete_rows(&narrow[i], company_id);
+	}
 	tc_act_end(&act);
+	return narrow;
 }
 
 /* Adds a row for each table: the partitions of one count together. */
@@ -388,15 +426,14 @@ Datum
 tc_delete_company(PG_FUNCTION_ARGS)
 {
 	TcContext company = tc_company_required(tc_arg_id(fcinfo, 0, "company_id"));
-	CompanyTable narrow[lengthof(narrow_tables)];
-	CompanyTable *tables;
-	int count;
+	CompanyTable *tables, *narrow;
+	int count, narrow_count;
 
 	InitMaterializedSRF(fcinfo, 0);
 	tables = delete_tenant(&company, &count);
-	delete_narrow(company.company_id, narrow);
+	narrow = delete_narrow(company.company_id, &narrow_count);
 	put_counts(fcinfo, tables, count);
-	put_counts(fcinfo, narrow, lengthof(narrow));
+	put_counts(fcinfo, narrow, narrow_count);
 	ereport(LOG, (errmsg("tenantcall: administrator \"%s\" deleted company " INT64_FORMAT,
 						 GetUserNameFromId(GetOuterUserId(), false), (int64) company.company_id)));
 	return (Datum) 0;
