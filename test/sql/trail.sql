@@ -62,6 +62,24 @@ FROM telephony.refusals WHERE company_id IN (:c1, :c2) GROUP BY 1, 2, 3, 4, 6 OR
 SELECT CASE company_id WHEN :c1 THEN 1 WHEN :c2 THEN 2 END AS company, kind, outcome, reason, source, event, provider_call_id, by_role, count(*) BETWEEN 1 AND 200 AS bounded, max(from_number)
 FROM telephony.tenant_decisions WHERE company_id IN (:c1, :c2) AND kind <> 'enter' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 HAVING event = ANY ('{f,call_started,call_ended,call_inbound}') ORDER BY 1, min(decision_id);
 SELECT kind, outcome, reason, by_role, sum(refused) FROM tenantcall.unplaced_refusals WHERE by_role = 'regress_tc_trail_gateway' GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3;
+-- many in a transaction, and what savepoints undo is not counted
+SET ROLE regress_tc_trail_gateway;
+BEGIN;
+SELECT count(*) FROM generate_series(1, 1000) AS n, tenantcall.ingest_retell('x'::text, 'many ' || n);
+SAVEPOINT a;
+SELECT count(*) FROM generate_series(1, 10) AS n, tenantcall.ingest_retell('x'::text, 'undone ' || n);
+SELECT count(*) FROM generate_series(1, 10) AS n, tenantcall.ingest_retell(NULL::text, 'undone ' || n);
+ROLLBACK TO a;
+SAVEPOINT b;
+SELECT count(*) FROM generate_series(1, 10) AS n, tenantcall.ingest_retell(NULL::text, 'kept ' || n);
+RELEASE b;
+SELECT count(*) FROM generate_series(1, 5) AS n, tenantcall.ingest_retell(NULL::text, 'kept ' || n);
+COMMIT;
+BEGIN;
+SELECT count(*) FROM generate_series(1, 10) AS n, tenantcall.ingest_retell(NULL::text, 'undone ' || n);
+ROLLBACK;
+RESET ROLE;
+SELECT outcome, reason, sum(refused) FROM tenantcall.unplaced_refusals WHERE by_role = 'regress_tc_trail_gateway' AND reason IN ('malformed_signature', 'no_body') GROUP BY 1, 2 ORDER BY 2;
 -- usage counts them
 BEGIN;
 SELECT tenantcall.enter(:c2) \g /dev/null

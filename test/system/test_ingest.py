@@ -234,6 +234,7 @@ class Sender(threading.Thread):
         self.house, self.bodies = house, bodies
         self.acknowledged = collections.Counter()
         self.attempts = collections.Counter()
+        self.sent = 0
         self.outcomes = collections.Counter()
         self.failure = None
 
@@ -245,6 +246,7 @@ class Sender(threading.Thread):
                     try:
                         conn = conn or self.house.connect()
                         self.attempts[key] += 1
+                        self.sent += 1
                         got = ingest(conn, body)
                         break
                     except psycopg.OperationalError as error:
@@ -259,13 +261,16 @@ class Sender(threading.Thread):
 
 
 def terminate_at_random(house, senders, admin):
-    """Kills backends of the gateway while the senders are at work; how many."""
-    killed = 0
+    """Kills a backend of the gateway each time that some 50 bodies were sent; how many."""
+    killed, sent = 0, 0
     while any(sender.is_alive() for sender in senders):
+        if sum(sender.sent for sender in senders) < sent:
+            time.sleep(0.001)
+            continue
+        sent += random.randrange(20, 80)
         killed += admin.execute(
             "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity "
             "WHERE usename = %s ORDER BY random() LIMIT 1) AS a", [house.gateway]).fetchone()[0]
-        time.sleep(random.uniform(0.03, 0.12))
     return killed
 
 
