@@ -232,9 +232,9 @@ BEGIN
         company_id bigint NOT NULL REFERENCES companies,
         decision_id bigint NOT NULL DEFAULT nextval('tenant_decisions_decision_id_seq'),
         decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-        kind text NOT NULL, -- inbound, event, function_call, enter
+        kind text NOT NULL, -- inbound, event, function_call, match, lease, enter
         outcome text NOT NULL,
-        source text, -- to_number, from_number, agent, binding, argument
+        source text, -- to_number, from_number, agent, binding, metadata, window, argument
         reason text,
         branch_id bigint,
         phone_number_id bigint,
@@ -244,6 +244,7 @@ BEGIN
         agent text,
         event text, -- of the platform, where one was decided upon
         by_role text NOT NULL,
+        inbound_decision_id bigint, -- of a match: the decision on the inbound request
         PRIMARY KEY (company_id, decision_id, decided_at)
     ) PARTITION BY RANGE (decided_at);
     ALTER SEQUENCE tenant_decisions_decision_id_seq OWNED BY tenant_decisions.decision_id;
@@ -329,6 +330,7 @@ BEGIN
         PERFORM tenantcall.create_service_tables(wanted);
         PERFORM tenantcall.create_call_tables(wanted);
         PERFORM tenantcall.create_upkeep_tables(wanted);
+        PERFORM tenantcall.create_lease_tables(wanted);
         INSERT INTO tenantcall.installation (schema_name, version) VALUES (wanted, tenantcall.version());
         FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(wanted))
                    AND c.relkind IN ('r', 'p') ORDER BY c.oid LOOP

@@ -102,6 +102,13 @@ static TcStatement erasures[] = {
 	{.sql = "UPDATE @.customers SET name = NULL, phone = NULL, email = NULL "
 			"WHERE company_id = $1 AND phone = $2"},
 };
+/* Requests are kept for a day only, to be matched to their calls; so they are not counted. */
+static TcStatement erase_requests = {
+	.sql = "UPDATE @.inbound_requests AS r SET from_number = NULL, answer = NULL "
+		   "WHERE r.company_id = $1 AND " IS_NUMBER("r.from_number"),
+	.nparams = 2,
+	.types = {INT8OID, TEXTOID},
+};
 
 /*
  * Bodies of the calls ($2); and those that name the number ($3, its digits), if the company's own
@@ -182,6 +189,7 @@ erase(const TcContext *company, const char *number, Found *found, int64 counts[N
 	tc_execute(&own_numbers, &params);
 	found->own_numbers = array_result(1, TEXTOID, caller);
 	tc_param_text(&params, number);
+	tc_execute(&erase_requests, &params);
 	tc_execute(&lock_calls, &params);
 	call_ids = array_result(1, INT8OID, caller);
 	found->calls = array_result(2, TEXTOID, caller);

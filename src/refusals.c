@@ -228,6 +228,34 @@ write_in_full(const TcDelivery *delivery, const TcPlacement *placement, const Re
 	tc_act_end(&act);
 }
 
+/* What a refusal is counted as; false if it is none, or nothing can be written. */
+static bool
+make_key(const TcDelivery *delivery, const TcPlacement *placement, const char *outcome,
+		 const char *reason, RefusalKey *key)
+{
+	if (!is_refusal(outcome) || XactReadOnly || RecoveryInProgress())
+		return false;
+	memset(key, 0, sizeof(*key));
+	key->company_id =
+		delivery->verified_for != 0 ? delivery->verified_for : placement->place.company_id;
+	key->role = GetOuterUserId();
+	strlcpy(key->kind, delivery->kind, sizeof(key->kind));
+	strlcpy(key->outcome, outcome, sizeof(key->outcome));
+	if (reason != NULL)
+		strlcpy(key->reason, reason, sizeof(key->reason));
+	return true;
+}
+
+/* Counts what was returned, if that is a refusal. */
+int64
+tc_refusal_count(const TcDelivery *delivery, const TcPlacement *placement, const char *outcome,
+				 const char *reason)
+{
+	RefusalKey key;
+
+	return make_key(delivery, placement, outcome, reason, &key) ? count_one(&key) : 0;
+}
+
 /* Notes what was returned, if that is a refusal. */
 void
 tc_refusal_note(const TcDelivery *delivery, const TcPlacement *placement, const char *outcome,
@@ -235,16 +263,7 @@ tc_refusal_note(const TcDelivery *delivery, const TcPlacement *placement, const 
 {
 	RefusalKey key;
 
-	if (!is_refusal(outcome) || XactReadOnly || RecoveryInProgress())
-		return;
-	memset(&key, 0, sizeof(key));
-	key.company_id =
-		delivery->verified_for != 0 ? delivery->verified_for : placement->place.company_id;
-	key.role = GetOuterUserId();
-	strlcpy(key.kind, delivery->kind, sizeof(key.kind));
-	strlcpy(key.outcome, outcome, sizeof(key.outcome));
-	if (reason != NULL)
-		strlcpy(key.reason, reason, sizeof(key.reason));
-	if (count_one(&key) <= DETAILED && key.company_id != 0)
+	if (make_key(delivery, placement, outcome, reason, &key) && count_one(&key) <= DETAILED &&
+		key.company_id != 0)
 		write_in_full(delivery, placement, &key);
 }

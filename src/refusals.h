@@ -16,4 +16,8 @@
 extern void tc_refusal_note(const TcDelivery *delivery, const TcPlacement *placement,
 							const char *outcome, const char *reason);
 
+/* The same of what stands in tenant_decisions already: how many there are of it; 0: is none. */
+extern int64 tc_refusal_count(const TcDelivery *delivery, const TcPlacement *placement,
+							  const char *outcome, const char *reason);
+
 #endif /* TC_REFUSALS_H */

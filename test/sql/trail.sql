@@ -41,7 +41,7 @@ SELECT outcome, reason FROM trail_body('call_ended', 'trail 1', '+4930810002') A
 SELECT outcome FROM trail_body('call_inbound', NULL, '+4930810001') AS b, tenantcall.answer_inbound_call(b, NULL);
 SELECT outcome FROM trail_body('call_inbound', NULL, '+4930810009') AS b, tenantcall.answer_inbound_call(b, trail_sign(b));
 RESET ROLE;
-SELECT tenantcall.reset_bucket('function_call', NULL);
+SELECT tenantcall.reset_bucket('function_call', NULL) \g /dev/null
 SET ROLE regress_tc_trail_gateway;
 SELECT outcome, reason FROM trail_body('1', 'trail 9', '+4930810009') AS b, tenantcall.accept_function_call(b, trail_sign(b));
 SELECT outcome, reason FROM trail_body('1', 'trail 9', '+4930810009') AS b, tenantcall.accept_function_call(b, trail_sign(b, 'forged'));

@@ -136,11 +136,11 @@ UPDATE telephony.calls SET cost_cents = 0.00000000000000000001 WHERE provider_ca
 UPDATE telephony.calls SET started_at = '2020-03-28 12:00+00' WHERE provider_call_id = 'u3';
 UPDATE telephony.calls SET summary = 'nothing to count' WHERE provider_call_id = 'u5';
 INSERT INTO telephony.calls (provider_call_id, status) VALUES ('of today', 'inbound');
-SELECT began AT TIME ZONE 'UTC' AS began FROM telephony.usage_marks ORDER BY mark_id;
+SELECT began AT TIME ZONE 'UTC' AS began FROM telephony.usage_marks WHERE company_id = :c1 ORDER BY mark_id;
 SELECT day, calls, minutes, function_calls, refusals, cost_cents FROM tenantcall.company_usage('2020-03-28', '2020-03-31');
 SELECT days_closed, days_recounted FROM tenantcall.roll_up_usage();
 SELECT day, calls, minutes, function_calls, refusals, cost_cents FROM tenantcall.company_usage('2020-03-28', '2020-03-31');
-SELECT count(*) FROM telephony.usage_marks;
+SELECT count(*) FROM telephony.usage_marks WHERE company_id = :c1;
 SELECT tenantcall.roll_up_usage();
 COMMIT;
 -- function calls expire, their number stays
@@ -149,7 +149,7 @@ BEGIN;
 SELECT tenantcall.enter(:c1) \g /dev/null
 SELECT * FROM tenantcall.expire_rows(1) WHERE relation = 'function_calls';
 SELECT * FROM tenantcall.expire_rows() WHERE relation = 'function_calls';
-SELECT count(*) FROM telephony.function_calls;
+SELECT count(*) FROM telephony.function_calls WHERE company_id = :c1;
 SELECT day, calls, minutes, function_calls, refusals, cost_cents FROM tenantcall.company_usage('2020-03-28', '2020-03-31');
 COMMIT;
 RESET ROLE;
