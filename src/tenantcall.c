@@ -23,6 +23,7 @@
 #include "rate.h"
 #include "ready.h"
 #include "scope.h"
+#include "stuck.h"
 #include "token.h"
 
 TC_MODULE_MAGIC;
@@ -46,5 +47,6 @@ _PG_init(void)
 	tc_lifecycle_init();
 	tc_calls_init();
 	tc_http_init();
+	tc_stuck_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
