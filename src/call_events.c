@@ -17,6 +17,7 @@
 
 #include "act.h"
 #include "call_events.h"
+#include "trail.h"
 
 static TcStatement store_event = {
 	.sql = "INSERT INTO @.call_events (company_id, call_id, call_at, event, received_at, "
@@ -89,6 +90,7 @@ tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key)
 {
 	bool replaces = delivery->message.event == TC_RETELL_TRANSCRIPT_UPDATED;
 	TcParams params = {0};
+	uint64 counted;
 	bool isnull;
 
 	param_key(&params, key);
@@ -99,20 +101,24 @@ tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key)
 	if (tc_execute(&store_event, &params) > 0)
 		return TC_STORED_NEW;
 	tc_param_datum(&params, BoolGetDatum(replaces), false);
-	if (tc_execute(&count_event, &params) == 0)
+	tc_trail_open();
+	counted = tc_execute(&count_event, &params);
+	tc_trail_close();
+	if (counted == 0)
 		tc_call_report_changed();
 	if (DatumGetBool(tc_result_datum(1, &isnull)))
 		return TC_STORED_ALREADY;
 	return DatumGetBool(tc_result_datum(2, &isnull)) ? TC_STORED_INSTEAD : TC_STORED_DIFFERENTLY;
 }
 
-/* Reads the stored events back, each at the place of its bit. */
-void
+/* Reads the stored events back, each at the place of its bit; the bits of those that are there. */
+int
 tc_call_events_read(const TcCallKey *key, TcCallFacts stages[TC_SEEN_ANALYZED + 1])
 {
 	TcParams params = {0};
 	SPITupleTable *rows;
 	uint64 count;
+	int found = 0;
 
 	param_key(&params, key);
 	count = tc_execute(&stored_events, &params);
@@ -124,8 +130,11 @@ tc_call_events_read(const TcCallKey *key, TcCallFacts stages[TC_SEEN_ANALYZED + 
 		Datum received_at = SPI_getbinval(rows->vals[i], rows->tupdesc, 3, &isnull);
 		TcRetellMessage message;
 
-		if (tc_retell_parse_event(body, strlen(body), &message) == NULL)
-			stages[tc_call_seen_bit(message.event)] =
-				tc_call_event_facts(&message, DatumGetTimestampTz(received_at));
+		if (tc_retell_parse_event(body, strlen(body), &message) != NULL)
+			continue;
+		found |= tc_call_seen_bit(message.event);
+		stages[tc_call_seen_bit(message.event)] =
+			tc_call_event_facts(&message, DatumGetTimestampTz(received_at));
 	}
+	return found;
 }

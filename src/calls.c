@@ -30,6 +30,7 @@
 #include "call_events.h"
 #include "call_over.h"
 #include "calls.h"
+#include "forget.h"
 #include "lease.h"
 #include "lifecycle.h"
 
@@ -104,11 +105,12 @@ static TcStatement end_state = {
 };
 static TcStatement insert_decision = {
 	.sql = "INSERT INTO @.tenant_decisions (company_id, branch_id, phone_number_id, kind, outcome, "
-		   "source, reason, provider_call_id, from_number, to_number, agent, by_role) "
-		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING decision_id",
-	.nparams = 12,
+		   "source, reason, provider_call_id, from_number, to_number, agent, event, by_role) "
+		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
+		   "RETURNING decision_id",
+	.nparams = 13,
 	.types = {INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-			  TEXTOID, TEXTOID, TEXTOID},
+			  TEXTOID, TEXTOID, TEXTOID, TEXTOID},
 };
 
 /* The call's row while it is locked. */
@@ -214,7 +216,14 @@ fold(const CallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *end
 		return folded;
 	}
 	memset(stages, 0, sizeof(stages));
-	tc_call_events_read(&row->key, stages);
+	if ((tc_call_events_read(&row->key, stages) & row->seen) != (row->seen & TC_SEEN_ANY) &&
+		delivery->message.event == TC_RETELL_CALL_STARTED)
+	{
+		/* what came after has expired, but stands in the row: only the start can be news */
+		memset(ended, 0, sizeof(*ended));
+		folded.started_at = delivery->message.facts.started_at;
+		return folded;
+	}
 	for (int bit = 1; bit <= TC_SEEN_ANALYZED; bit++)
 		tc_facts_overlay(&folded, &stages[bit]);
 	*ended = stages[TC_SEEN_ENDED];
@@ -371,6 +380,7 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 {
 	const TcRetellMessage *message = &delivery->message;
 	CallRow row = {.key.company_id = placement->place.company_id};
+	TcDelivery stripped;
 
 	tc_lifecycle_set_event(message->event_name);
 	memset(result, 0, sizeof(*result));
@@ -384,8 +394,24 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 		row.place = placement->place;
 		result->branch_id = row.place.branch_id;
 	}
+	if ((row.seen & TC_SEEN_FORGOTTEN) != 0)
+	{
+		stripped = tc_forgotten_event(delivery);
+		delivery = &stripped;
+	}
 	switch (tc_call_event_store(delivery, &row.key))
 	{
+		case TC_STORED_NEW:
+			if ((row.seen & tc_call_seen_bit(message->event)) != 0)
+			{
+				/* it was there, and has expired since: this copy will as well */
+				result->outcome = TC_MERGE_DUPLICATE;
+				result->reason = "history_expired";
+				break;
+			}
+			if (tc_call_seen_bit(message->event) != 0)
+				apply_event(delivery, &row, result);
+			break;
 		case TC_STORED_ALREADY:
 			result->outcome = TC_MERGE_DUPLICATE;
 			break;
@@ -422,6 +448,8 @@ tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const 
 	tc_param_text(&params, message->facts.from_number);
 	tc_param_text(&params, message->facts.to_number);
 	tc_param_text(&params, message->facts.agent);
+	tc_param_text(&params,
+				  message->event_name != NULL ? message->event_name : message->function_name);
 	tc_param_text(&params, GetUserNameFromId(GetOuterUserId(), false));
 	tc_execute(&insert_decision, &params);
 	return tc_result_int8(1);

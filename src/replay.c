@@ -22,6 +22,7 @@
 #include "calcom_ingest.h"
 #include "ingest.h"
 #include "phone.h"
+#include "refusals.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_replay_quarantined);
@@ -170,6 +171,7 @@ replay_body(FunctionCallInfo fcinfo, int64 id, TimestampTz since)
 	{
 		tc_delivery_parse(&delivery, tc_retell_parse_event);
 		tc_ingest_event(&delivery, &placement, since, &ingested);
+		tc_refusal_note(&delivery, &placement, ingested.outcome, ingested.reason);
 	}
 	if (strcmp(ingested.outcome, "quarantined") != 0)
 		finish_body(id, ingested.outcome);

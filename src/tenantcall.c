@@ -30,6 +30,7 @@
 #include "slot_cache.h"
 #include "slot_fetch.h"
 #include "slot_generation.h"
+#include "stuck.h"
 #include "token.h"
 
 TC_MODULE_MAGIC;
@@ -60,5 +61,6 @@ _PG_init(void)
 	tc_booking_wait_init();
 	tc_outbox_init();
 	tc_outbox_send_init();
+	tc_stuck_init();
 	MarkGUCPrefixReserved("tenantcall");
 }
