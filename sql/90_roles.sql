@@ -30,7 +30,8 @@ CREATE VIEW tenantcall.role_functions AS
                         'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats', 'set_lifecycle_state',
                         'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined',
-                        'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company']),
+                        'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company', 'http_accounts',
+                        'set_breaker', 'reset_http_stats', 'check_credential']),
         ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
                         'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
                         'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
@@ -54,7 +55,7 @@ CREATE VIEW tenantcall.role_relations AS
                                                'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
                                                'lifecycle_state_defaults', 'lifecycle_transition_defaults',
                                                'isolation_checks', 'audit_tables', 'audit_references', 'installation',
-                                               'role_kinds', 'role_functions', 'role_relations']),
+                                               'role_kinds', 'role_functions', 'role_relations', 'stat_http', 'stat_http_companies']),
         ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
          ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions'])
     ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;

@@ -105,6 +105,14 @@ extern bool pq_check_connection(void);
 #define tc_owns_relation(relid, roleid) pg_class_ownercheck((relid), (roleid))
 #endif
 
+/* Does the role own the database? */
+#if PG_VERSION_NUM >= 160000
+#define tc_owns_database(database, roleid)                                                         \
+	object_ownercheck(DatabaseRelationId, (database), (roleid))
+#else
+#define tc_owns_database(database, roleid) pg_database_ownercheck((database), (roleid))
+#endif
+
 /* Is the column known to hold no NULLs?  (From 18 a NOT NULL constraint may be NOT VALID.) */
 #if PG_VERSION_NUM >= 180000
 #define tc_column_not_null(rel, attnum)                                                            \

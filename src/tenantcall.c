@@ -16,6 +16,7 @@
 #include "confine.h"
 #include "context.h"
 #include "directory.h"
+#include "http.h"
 #include "key.h"
 #include "lifecycle.h"
 #include "owner_guard.h"
@@ -44,5 +45,6 @@ _PG_init(void)
 	tc_scope_init();
 	tc_lifecycle_init();
 	tc_calls_init();
+	tc_http_init();
 	MarkGUCPrefixReserved("tenantcall");
 }

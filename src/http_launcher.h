@@ -1,0 +1,10 @@
+/*
+ * http_launcher.h
+ *		Starts an HTTP worker in each database of tenantcall.worker_databases.
+ */
+#ifndef TC_HTTP_LAUNCHER_H
+#define TC_HTTP_LAUNCHER_H
+
+extern void tc_http_launcher_init(void);
+
+#endif /* TC_HTTP_LAUNCHER_H */
