@@ -23,6 +23,9 @@
 #include "rate.h"
 #include "ready.h"
 #include "scope.h"
+#include "slot_cache.h"
+#include "slot_fetch.h"
+#include "slot_generation.h"
 #include "token.h"
 
 TC_MODULE_MAGIC;
@@ -45,6 +48,9 @@ _PG_init(void)
 	tc_scope_init();
 	tc_lifecycle_init();
 	tc_calls_init();
+	tc_slot_generation_init();
+	tc_slot_cache_init();
 	tc_http_init();
+	tc_slot_fetch_init();
 	MarkGUCPrefixReserved("tenantcall");
 }

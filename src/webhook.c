@@ -31,6 +31,7 @@
 #include "key.h"
 #include "ready.h"
 #include "telephony.h"
+#include "slot_generation.h"
 #include "webhook.h"
 
 PG_FUNCTION_INFO_V1(tc_set_webhook_key);
@@ -318,5 +319,6 @@ tc_set_credential(PG_FUNCTION_ARGS)
 	(void) tc_telephony_required();
 	check_base_url(base_url);
 	store_secret("credential", "calcom", name, secret, base_url, 0);
+	tc_slot_changed_at_commit(NULL, 0); /* it may lead to another calendar now */
 	PG_RETURN_VOID();
 }

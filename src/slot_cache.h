@@ -1,0 +1,113 @@
+/*
+ * slot_cache.h
+ *		What calendars answered, in shared memory: asked once, whoever wants to know.
+ */
+#ifndef TC_SLOT_CACHE_H
+#define TC_SLOT_CACHE_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+#define TC_SLOT_ZONE_LEN 64
+#define TC_SLOT_REASON_LEN 32
+#define TC_SLOT_MAX_DAYS 62
+#define TC_SLOT_MAX_STARTS 8192 /* of one answer */
+#define TC_SLOT_ANY_AGE -1
+
+/*
+ * What a calendar is asked, and the key of its answer: compared byte by byte, so clear it before
+ * filling it in.  The company is part of it, and what leads to the calendar.
+ */
+typedef struct TcSlotQuestion
+{
+	Oid database;
+	int32 duration; /* minutes */
+	int64 company_id;
+	int64 event_type_id;
+	int64 team_id;
+	TimestampTz from; /* whole days of UTC */
+	TimestampTz to;
+	char credential[NAMEDATALEN];
+	char time_zone[TC_SLOT_ZONE_LEN];
+} TcSlotQuestion;
+
+typedef enum TcSlotSource
+{
+	TC_SLOTS_HIT,	  /* known, and fresh */
+	TC_SLOTS_STALE,	  /* known, and being asked again */
+	TC_SLOTS_FETCHED, /* asked for this caller or together with others */
+	TC_SLOTS_FAILED	  /* not known: reason says why */
+} TcSlotSource;
+
+typedef struct TcSlotAnswer
+{
+	TcSlotSource source;
+	TimestampTz *starts; /* palloc'd, in order */
+	int count;
+	int64 age;						 /* µs */
+	char reason[TC_SLOT_REASON_LEN]; /* of a failure: short, stable, without secrets */
+	int64 retry_after;				 /* ms, -1: not known */
+} TcSlotAnswer;
+
+extern void tc_slot_cache_init(void);
+
+/*
+ * Answers from memory, or has the worker ask and waits up to max_wait µs, interruptibly.  An
+ * answer older than max_age µs does not do.
+ */
+extern void tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
+							  TcSlotAnswer *answer);
+
+/* For the worker: a question to ask. */
+typedef struct TcSlotFetch
+{
+	TcSlotQuestion question;
+	uint32 entry;
+	uint64 fetch_no;
+	uint64 generation;	  /* of the calendar when the fetch was taken up */
+	bool live;			  /* somebody waits */
+	TimestampTz deadline; /* of those who wait */
+} TcSlotFetch;
+
+/* Takes the next question of this database; those that a dead worker had taken come again. */
+extern bool tc_slot_cache_next(TcSlotFetch *fetch);
+extern void tc_slot_cache_recover(void);
+
+/* Is somebody waiting for what began as a refresh?  Then until when? */
+extern bool tc_slot_cache_is_live(const TcSlotFetch *fetch, TimestampTz *deadline);
+
+/*
+ * The job ran out of time.  True: somebody came later who has time left, and the question is in
+ * the queue again.
+ */
+extern bool tc_slot_cache_again(const TcSlotFetch *fetch);
+
+/* Publishes what came of it; keep_for is how long a failure is not asked again, in µs. */
+extern void tc_slot_cache_answer(const TcSlotFetch *fetch, const TimestampTz *starts, int count);
+extern void tc_slot_cache_failure(const TcSlotFetch *fetch, const char *reason, int64 keep_for,
+								  int64 retry_after);
+
+/* Statistics of one company and credential; see view stat_cache. */
+typedef struct TcSlotStat
+{
+	Oid database;
+	int64 company_id; /* 0: companies that found no room of their own */
+	char credential[NAMEDATALEN];
+	uint64 hits;
+	uint64 stale;
+	uint64 misses;	  /* began a fetch */
+	uint64 waits;	  /* joined one that was under way */
+	uint64 fetched;	  /* answers of the calendar */
+	uint64 discarded; /* answers that a change overtook */
+	uint64 failed;
+	uint64 refused; /* not even asked: no room, or no worker */
+	uint64 timed_out;
+	int entries; /* kept now */
+} TcSlotStat;
+
+/* Copies the statistics of this database; returns their number, palloc'd. */
+extern int tc_slot_cache_stats(TcSlotStat **stats);
+extern void tc_slot_cache_reset_stats(void);
+
+#endif /* TC_SLOT_CACHE_H */
