@@ -114,7 +114,6 @@ BEGIN
         is_active boolean NOT NULL DEFAULT true,
         PRIMARY KEY (company_id, service_id)
     );
-    CREATE INDEX services_event_type_idx ON services (calcom_event_type_id); -- the calendar says no company
     CREATE TABLE branch_services
     (
         company_id bigint NOT NULL,
@@ -129,7 +128,6 @@ BEGIN
         FOREIGN KEY (company_id, branch_id) REFERENCES branches ON DELETE CASCADE,
         FOREIGN KEY (company_id, service_id) REFERENCES services ON DELETE CASCADE
     );
-    CREATE INDEX branch_services_event_type_idx ON branch_services (calcom_event_type_id);
     CREATE INDEX branch_services_service_idx ON branch_services (company_id, service_id);
     -- What else callers say when they mean a service.
     CREATE TABLE service_synonyms

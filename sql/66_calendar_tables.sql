@@ -10,6 +10,7 @@ CREATE TABLE tenantcall.outbox_due
     credential text COLLATE "C" NOT NULL,
     state text NOT NULL CHECK (state IN ('queued', 'sending', 'reconcile', 'waiting', 'dead')),
     attempt integer NOT NULL DEFAULT 0,
+    last_attempt integer NOT NULL,
     due_at timestamptz NOT NULL,
     lease_until timestamptz,
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
@@ -183,6 +184,7 @@ BEGIN
         due_at timestamptz,
         lease_until timestamptz,
         http_status integer,
+        refusal text, -- what the calendar said, while it is being found out whether it acted before
         error text,
         created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         finished_at timestamptz,
@@ -209,6 +211,9 @@ BEGIN
         FOREIGN KEY (company_id, appointment_id) REFERENCES appointments ON DELETE SET NULL (appointment_id)
     );
     CREATE INDEX calendar_events_appointment_idx ON calendar_events (company_id, appointment_id);
+    -- a webhook names an event type, and no company
+    CREATE INDEX services_event_type_idx ON services (calcom_event_type_id);
+    CREATE INDEX branch_services_event_type_idx ON branch_services (calcom_event_type_id);
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_appointment_tables(name) IS 'internal: part of create_tables()';

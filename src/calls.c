@@ -28,6 +28,7 @@
 #include "act.h"
 #include "call_core.h"
 #include "call_events.h"
+#include "call_over.h"
 #include "calls.h"
 #include "lifecycle.h"
 
@@ -46,6 +47,13 @@ static TcStatement find_call = {
 		   "AND provider = 'retell' AND provider_call_id = $1",
 	.nparams = 1,
 	.types = {TEXTOID},
+};
+static TcStatement provider_id = {
+	.sql =
+		"SELECT provider_call_id FROM @.calls WHERE company_id = tenantcall.current_company_id() "
+		"AND call_id = $1",
+	.nparams = 1,
+	.types = {INT8OID},
 };
 static TcStatement insert_call = {
 	.sql = "INSERT INTO @.calls (company_id, provider_call_id, branch_id, phone_number_id, status) "
@@ -306,13 +314,16 @@ write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
 	write_row(row, facts, first);
 	if (first != NULL)
 		row->status = pstrdup(first);
-	if (via == NULL)
-		return true;
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_int8(&params, row->key.call_id);
-	tc_param_text(&params, target);
-	tc_execute(&move_call, &params);
-	row->status = pstrdup(target);
+	if (via != NULL)
+	{
+		tc_param_int8(&params, row->key.company_id);
+		tc_param_int8(&params, row->key.call_id);
+		tc_param_text(&params, target);
+		tc_execute(&move_call, &params);
+		row->status = pstrdup(target);
+	}
+	if (target != NULL && tc_call_state_over(row->status))
+		tc_call_over(row->key.company_id, row->key.call_id);
 	return true;
 }
 
@@ -408,4 +419,16 @@ tc_calls_find(const char *provider_call_id)
 		return 0;
 	tc_param_text(&params, provider_call_id);
 	return tc_execute(&find_call, &params) > 0 ? tc_result_int8(1) : 0;
+}
+
+/* The provider's id of a call. */
+char *
+tc_calls_provider_id(int64 call_id)
+{
+	TcParams params = {0};
+
+	if (call_id == 0)
+		return NULL;
+	tc_param_int8(&params, call_id);
+	return tc_execute(&provider_id, &params) > 0 ? tc_result_text(1) : NULL;
 }

@@ -86,6 +86,7 @@ typedef struct CompanyTable
 /* The tables of schema tenantcall that hold something of companies; secrets stay secret. */
 static const CompanyTable narrow_tables[] = {
 	{"tenantcall.call_bindings", "tenantcall.call_bindings", "company_id", 0},
+	{"tenantcall.outbox_due", "tenantcall.outbox_due", "company_id", 0},
 	{"tenantcall.quarantine", "tenantcall.quarantine", "verified_for", 0},
 	{"tenantcall.secrets", "tenantcall.secrets", "company_id", 0},
 	{"tenantcall.rate_policies", "tenantcall.rate_policies", "company_id", 0},

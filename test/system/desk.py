@@ -40,7 +40,7 @@ class Desk(World):
     def worker_runs(self):
         """Is there a worker for the database?"""
         return self.cluster.sql("SELECT count(*) FROM pg_stat_activity WHERE datname = "
-                                f"'{DATABASE}' AND backend_type LIKE 'tenantcall HTTP%'") != "0"
+                                f"'{DATABASE}' AND backend_type = 'tenantcall http worker'") != "0"
 
     def credential(self, name, key=None, url=None):
         """An account of the calendar, known to the database by a name."""
