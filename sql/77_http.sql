@@ -23,7 +23,7 @@ COMMENT ON COLUMN tenantcall.stat_http.errors IS 'without an answer for another 
 COMMENT ON COLUMN tenantcall.stat_http.refused_quota IS 'not sent, since no request was free in time';
 COMMENT ON COLUMN tenantcall.stat_http.oldest_wait IS 'how long the oldest request that waits has been waiting';
 COMMENT ON COLUMN tenantcall.stat_http.breaker IS 'closed: in use; open: left alone; half_open: being tried';
-COMMENT ON COLUMN tenantcall.stat_http.quota_limit IS 'requests in tenantcall.http_quota_window: as configured, or as the calendar tells if that is less';
+COMMENT ON COLUMN tenantcall.stat_http.quota_limit IS 'requests in tenantcall.http_quota_window: as configured, or as the calendar tells if that is less; of the key, under whatever names it is stored, in all databases';
 COMMENT ON COLUMN tenantcall.stat_http.quota_wait IS 'until the next request may be sent';
 COMMENT ON COLUMN tenantcall.stat_http.latency_buckets IS 'requests that took up to 10, 30, 100, 300 ms, 1, 3, 10 s, and longer';
 REVOKE ALL ON tenantcall.stat_http FROM PUBLIC;

@@ -80,7 +80,6 @@ make_flows(void)
 TcHttpAccount *
 tc_http_account(const char *name)
 {
-	TcQuotaRules rules = tc_http_quota_rules();
 	TcHttpAccount *account;
 	bool found;
 
@@ -90,7 +89,6 @@ tc_http_account(const char *name)
 	memset((char *) account + NAMEDATALEN, 0, sizeof(*account) - NAMEDATALEN);
 	dlist_init(&account->waiting);
 	account->flows = make_flows();
-	tc_quota_init(&account->own.quota, &rules, tc_http_now());
 	account->entry = pin_entry(name, TC_HTTP_ALL_COMPANIES);
 	if (account->entry == NULL)
 	{
@@ -137,32 +135,50 @@ tc_http_account_flow(TcHttpAccount *account, TcHttpJob *job)
 	return &flow->fair;
 }
 
+/* The quota of the account's key; the lock is held. */
+static TcQuota *
+quota_of(TcHttpAccount *account)
+{
+	TcQuotaRules rules = tc_http_quota_rules();
+	TcQuota *quota = tc_http_quota(&account->entry->key, true);
+	int64 now = tc_http_now();
+
+	if (quota == NULL)
+	{
+		quota = &account->own_quota;
+		if (quota->rules.window == 0)
+			tc_quota_init(quota, &rules, now);
+	}
+	tc_quota_configure(quota, &rules, now);
+	return quota;
+}
+
 /* Charges quota and breaker with a request; the lock is held. */
 static TcHttpVerdict
 charge(TcHttpAccount *account, TcHttpClass class, int64 now, int64 *wait)
 {
-	TcQuotaRules quota_rules = tc_http_quota_rules();
-	TcBreakerRules breaker_rules = tc_http_breaker_rules();
-	TcHttpEntry *entry = account->entry;
+	TcBreakerRules rules = tc_http_breaker_rules();
+	TcBreaker *breaker = &account->entry->breaker;
+	TcQuota *quota = quota_of(account);
 	int64 reserve = class == TC_HTTP_REFRESH ? tc_http_settings.quota_reserve : 0;
 
-	tc_quota_configure(&entry->quota, &quota_rules, now);
-	if (!tc_breaker_admit(&entry->breaker, &breaker_rules, now, wait))
+	if (!tc_breaker_admit(breaker, &rules, now, wait))
 		return *wait > 0 ? TC_HTTP_NO_BREAKER : TC_HTTP_NO_PROBE;
-	if (tc_quota_take(&entry->quota, now, reserve))
+	if (tc_quota_take(quota, now, reserve))
 		return TC_HTTP_GO;
-	*wait = tc_quota_wait(&entry->quota, now, reserve);
-	tc_breaker_report(&entry->breaker, &breaker_rules, TC_BREAKER_NEUTRAL, now);
+	*wait = tc_quota_wait(quota, now, reserve);
+	tc_breaker_report(breaker, &rules, TC_BREAKER_NEUTRAL, now);
 	return TC_HTTP_NO_QUOTA;
 }
 
 /* May a request of this class start now? */
 TcHttpVerdict
-tc_http_admit(TcHttpAccount *account, TcHttpClass class, int64 *wait)
+tc_http_admit(TcHttpAccount *account, TcHttpClass class, const TcHttpKeyId *key, int64 *wait)
 {
 	TcHttpVerdict verdict;
 
 	LWLockAcquire(tc_http_lock(), LW_EXCLUSIVE);
+	account->entry->key = *key;
 	verdict = charge(account, class, tc_http_now(), wait);
 	LWLockRelease(tc_http_lock());
 	return verdict;
@@ -174,8 +190,8 @@ tc_http_blocked_ms(TcHttpAccount *account)
 {
 	int64 wait;
 
-	LWLockAcquire(tc_http_lock(), LW_SHARED);
-	wait = tc_quota_wait(&account->entry->quota, tc_http_now(), 0);
+	LWLockAcquire(tc_http_lock(), LW_EXCLUSIVE);
+	wait = tc_quota_wait(quota_of(account), tc_http_now(), 0);
 	LWLockRelease(tc_http_lock());
 	return (wait + 999999) / 1000000;
 }
@@ -334,7 +350,7 @@ tc_http_note_end(const TcHttpJob *job, const TcHttpResult *result, const char *l
 		take_end(entries[i], result, (now - job->started) / 1000);
 	news.in_flight = job->account->entry->in_flight;
 	if (result->status > 0)
-		tc_quota_learn(&job->account->entry->quota, &news, now);
+		tc_quota_learn(quota_of(job->account), &news, now);
 	LWLockRelease(tc_http_lock());
 }
 

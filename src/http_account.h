@@ -25,7 +25,8 @@ typedef struct TcHttpAccount
 	int passed_over;  /* live calls that went before a write that waits */
 	int64 wait_until; /* when asking again is of use */
 	TcHttpEntry *entry;
-	TcHttpEntry own; /* stands in when shared memory has no room */
+	TcHttpEntry own;   /* these stand in when shared memory has no room */
+	TcQuota own_quota; /* without rules: not begun */
 } TcHttpAccount;
 
 typedef enum TcHttpVerdict
@@ -42,7 +43,8 @@ extern TcHttpAccount *tc_http_account(const char *name);
 extern TcFairFlow *tc_http_account_flow(TcHttpAccount *account, TcHttpJob *job);
 
 /* May a request of this class start now?  If so it is charged; if not, *wait is in ns. */
-extern TcHttpVerdict tc_http_admit(TcHttpAccount *account, TcHttpClass class, int64 *wait);
+extern TcHttpVerdict tc_http_admit(TcHttpAccount *account, TcHttpClass class,
+								   const TcHttpKeyId *key, int64 *wait);
 extern int64 tc_http_blocked_ms(TcHttpAccount *account); /* until one may */
 
 /* What happens to a job, for statistics. */

@@ -116,6 +116,19 @@ visit_secret(HeapTuple tuple, TupleDesc desc, void *arg)
 	return false;
 }
 
+/* Names its key: other names, and other databases, may hold the same one. */
+static void
+name_key(TcHttpCredential *credential)
+{
+	char *server = psprintf("%s:%d ", credential->origin.host, credential->origin.port);
+
+	StaticAssertStmt(TC_HTTP_KEY_LEN == TC_HMAC_LEN, "the digest is SHA-256");
+	tc_sha256(TC_BYTES(server, strlen(server)),
+			  TC_BYTES(credential->authorization, strlen(credential->authorization)),
+			  credential->key.digest);
+	pfree(server);
+}
+
 /* Looks a credential up in the table. */
 static void
 load(TcHttpCredential *credential)
@@ -127,6 +140,8 @@ load(TcHttpCredential *credential)
 	secrets_relid = tc_own_relation("secrets");
 	if (OidIsValid(secrets_relid))
 		tc_read_rows(secrets_relid, matches, lengthof(matches), visit_secret, credential);
+	if (credential->base_url != NULL)
+		name_key(credential);
 }
 
 /* tc_http_protected() callback */

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "http_core.h"
+#include "http_quota.h"
 
 typedef struct TcHttpCredential
 {
@@ -15,6 +16,7 @@ typedef struct TcHttpCredential
 	char *base_url;		 /* without a slash at its end; NULL: there is no such credential */
 	char *authorization; /* the whole header */
 	TcHttpOrigin origin;
+	TcHttpKeyId key;
 } TcHttpCredential;
 
 /*

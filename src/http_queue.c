@@ -254,7 +254,7 @@ advance(TcHttpAccount *account, int64 now, int64 *wait)
 		refuse_all(account, obstacle, -1);
 		return true;
 	}
-	switch (tc_http_admit(account, job->class, &admitted_in))
+	switch (tc_http_admit(account, job->class, &credential->key, &admitted_in))
 	{
 		case TC_HTTP_GO:
 			send_job(job, credential);

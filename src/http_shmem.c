@@ -6,8 +6,8 @@
  *		               and, as company -1, for each credential as a whole; searched in full, since
  *		               a worker keeps pointers to its own
  *
- * Breaker and quota live here, so that they outlast a worker that ends; after a crash, when the
- * server sets shared memory up anew, a quota starts without tokens.
+ * Breakers, and quotas (http_quota.c), live here so that they outlast a worker that ends.  After a
+ * crash, when the server sets shared memory up anew, a quota starts without tokens.
  *
  * One lock, tc_http_lock(), for everything but the latches of workers.  A worker's entries are
  * pinned: only they are never given to somebody else.
@@ -61,6 +61,7 @@ http_shmem_request(void)
 	RequestAddinShmemSpace(table_size());
 	RequestAddinShmemSpace(tc_http_database_size());
 	RequestAddinShmemSpace(tc_http_probe_size());
+	RequestAddinShmemSpace(tc_http_quota_size());
 	RequestNamedLWLockTranche(TRANCHE, 1);
 }
 
@@ -82,6 +83,7 @@ http_shmem_startup(void)
 	}
 	tc_http_database_startup();
 	tc_http_probe_startup();
+	tc_http_quota_startup();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -152,13 +154,10 @@ find_room(int first, int end)
 static void
 set_up(TcHttpEntry *entry, const char *credential, int64 company_id)
 {
-	TcQuotaRules rules = tc_http_quota_rules();
-
 	memset(entry, 0, sizeof(*entry));
 	entry->database = MyDatabaseId;
 	entry->company_id = company_id;
 	strlcpy(entry->credential, credential, NAMEDATALEN);
-	tc_quota_init(&entry->quota, &rules, tc_http_now());
 }
 
 /* This database's entry of a credential, or of a company's part in it. */

@@ -11,7 +11,7 @@
 #include "storage/lwlock.h"
 
 #include "breaker_core.h"
-#include "quota_core.h"
+#include "http_quota.h"
 
 #define TC_HTTP_CLASSES 3
 #define TC_HTTP_MAX_WORKERS 64
@@ -34,7 +34,7 @@ typedef enum TcHttpCount
 
 #define TC_HTTP_N_COUNTS (TC_HTTP_REFUSED_OTHER + 1)
 
-/* A credential of a database; or a company's part in it, where breaker and quota are unused. */
+/* A credential of a database; or a company's part in it, where breaker and key are unused. */
 typedef struct TcHttpEntry
 {
 	Oid database; /* InvalidOid: free */
@@ -42,7 +42,7 @@ typedef struct TcHttpEntry
 	char credential[NAMEDATALEN];
 	bool pinned; /* a worker uses it */
 	TcBreaker breaker;
-	TcQuota quota;
+	TcHttpKeyId key; /* as it was last used; see http_quota.h */
 	int64 counts[TC_HTTP_N_COUNTS];
 	int64 in_flight;
 	int64 queued[TC_HTTP_CLASSES];

@@ -31,6 +31,14 @@ PG_FUNCTION_INFO_V1(tc_http_accounts);
 PG_FUNCTION_INFO_V1(tc_set_breaker);
 PG_FUNCTION_INFO_V1(tc_reset_http_stats);
 
+/* A copy of what is shown as one row. */
+typedef struct Row
+{
+	TcHttpEntry entry;
+	bool has_quota;
+	TcQuota quota;
+} Row;
+
 static const char *const breaker_names[] = {
 	[TC_BREAKER_CLOSED] = "closed",
 	[TC_BREAKER_OPEN] = "open",
@@ -61,8 +69,9 @@ put_counts(const TcHttpEntry *entry, int64 now, Datum *values, bool *nulls)
 
 /* The columns that tell of breaker and quota, which a company's part has none of. */
 static void
-put_state(const TcHttpEntry *entry, int64 now, Datum *values, bool *nulls)
+put_state(const Row *row, int64 now, Datum *values, bool *nulls)
 {
+	const TcHttpEntry *entry = &row->entry;
 	TimestampTz wall = GetCurrentTimestamp();
 
 	for (int i = 16; i <= 20; i++)
@@ -70,11 +79,13 @@ put_state(const TcHttpEntry *entry, int64 now, Datum *values, bool *nulls)
 	values[16] = CStringGetTextDatum(breaker_names[entry->breaker.state]);
 	values[17] = TimestampTzGetDatum(wall - (now - entry->breaker.since) / NS_PER_US);
 	nulls[17] = nulls[17] || entry->breaker.since == 0;
-	values[18] = Int64GetDatum(entry->quota.limit);
-	nulls[18] = nulls[18] || entry->quota.limit == 0;
-	values[19] = Int64GetDatum(tc_quota_remaining(&entry->quota, now));
-	nulls[19] = nulls[19] || entry->quota.limit == 0;
-	values[20] = tc_rate_interval(tc_quota_wait(&entry->quota, now, 0));
+	nulls[20] = nulls[20] || !row->has_quota;
+	nulls[18] = nulls[19] = nulls[20] || row->quota.limit == 0;
+	if (nulls[20])
+		return;
+	values[18] = Int64GetDatum(row->quota.limit);
+	values[19] = Int64GetDatum(tc_quota_remaining(&row->quota, now));
+	values[20] = tc_rate_interval(tc_quota_wait(&row->quota, now, 0));
 }
 
 /* The columns that tell of errors and latencies. */
@@ -101,14 +112,21 @@ put_latency(const TcHttpEntry *entry, Datum *values, bool *nulls)
 
 /* Copies the next entry. */
 static bool
-copy_entry(int *position, TcHttpEntry *copy)
+copy_entry(int *position, Row *copy)
 {
+	const TcQuota *quota = NULL;
 	TcHttpEntry *entry;
 
 	LWLockAcquire(tc_http_lock(), LW_SHARED);
 	entry = tc_http_next_entry(position);
 	if (entry != NULL)
-		*copy = *entry;
+	{
+		copy->entry = *entry;
+		quota = tc_http_quota(&entry->key, false);
+	}
+	copy->has_quota = quota != NULL;
+	if (quota != NULL)
+		copy->quota = *quota;
 	LWLockRelease(tc_http_lock());
 	return entry != NULL;
 }
@@ -118,20 +136,20 @@ Datum
 tc_http_accounts(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
-	TcHttpEntry entry;
+	Row row;
 	int position = 0;
 
 	tc_require_ready();
 	InitMaterializedSRF(fcinfo, 0);
-	while (copy_entry(&position, &entry))
+	while (copy_entry(&position, &row))
 	{
 		Datum values[N_COLUMNS];
 		bool nulls[N_COLUMNS] = {false};
 		int64 now = tc_http_now();
 
-		put_counts(&entry, now, values, nulls);
-		put_state(&entry, now, values, nulls);
-		put_latency(&entry, values, nulls);
+		put_counts(&row.entry, now, values, nulls);
+		put_state(&row, now, values, nulls);
+		put_latency(&row.entry, values, nulls);
 		tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -60,15 +60,15 @@ class Preload:
 class Stage:
     """What the tests do to the worker."""
 
-    def __init__(self, cluster):
-        self.cluster = cluster
+    def __init__(self, cluster, database=DATABASE):
+        self.cluster, self.database = cluster, database
         self.pool = concurrent.futures.ThreadPoolExecutor(32)
         self.numbers = iter(range(1, 1000))
         self.before = {}  # settings that were changed
 
     def sql(self, statements, **options):
         """Runs statements in the database."""
-        return self.cluster.sql(statements, dbname=options.pop("dbname", DATABASE), **options)
+        return self.cluster.sql(statements, dbname=self.database, **options)
 
     def reload(self, **changes):
         """Changes settings, as SHOW would print them, and waits until the worker has read them."""
@@ -96,7 +96,7 @@ class Stage:
 
     def connect(self, **options):
         """A connection to the database, autocommit."""
-        return self.cluster.connect(dbname=DATABASE, autocommit=True, **options)
+        return self.cluster.connect(dbname=self.database, autocommit=True, **options)
 
     def credential(self, name, url, key="cal_key_of_test"):
         """Stores a credential."""
@@ -113,7 +113,7 @@ class Stage:
     def worker(self):
         """The worker's process id, or None."""
         pid = self.cluster.sql("SELECT pid FROM pg_stat_activity "
-                               "WHERE backend_type = 'tenantcall http worker' AND datname = 'app'")
+                               f"WHERE backend_type = 'tenantcall http worker' AND datname = '{self.database}'")
         return int(pid) if pid else None
 
     def wait_for_worker(self, other_than=None):

@@ -76,3 +76,21 @@ def test_learned(stage, calcom):
     wait_for_more(stage, calcom, 20)
     load.end()
     assert calcom.limit.refused == refused <= 6
+
+
+def test_one_key_by_several_names(stage, calcom):
+    """The calendar counts by key: so do we, under whatever names, in whichever database."""
+    calcom.limit.set(limit=LIMIT, window=float(WINDOW), block=float(WINDOW))
+    stage.cluster.restart("fast", **{"tenantcall.worker_databases": "app, second"})
+    stage.cluster.create_database("second")
+    stage.wait_for_worker()
+    second = Stage(stage.cluster, "second")
+    second.wait_for_worker()
+    key = calcom.account("one key for all")
+    loads = [Load(place, place.credential(name, calcom.url, key))
+             for place, name in ((stage, "first"), (stage, "alias"), (second, "third"))]
+    wait_for_more(stage, calcom, 6 * LIMIT)
+    for load in loads:
+        load.end()
+    assert calcom.most_in_window(window=float(WINDOW)) <= LIMIT
+    assert calcom.limit.refused == 0
