@@ -41,4 +41,7 @@ extern void tc_http_wake(void);
 extern void tc_http_wake_at_commit(void);
 extern bool tc_http_worker_alive(void);
 
+/* Is there to be one, according to tenantcall.worker_databases?  It may just be starting. */
+extern bool tc_http_worker_expected(void);
+
 #endif /* TC_HTTP_H */

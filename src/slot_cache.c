@@ -257,7 +257,7 @@ tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
 	asking.deadline = GetCurrentTimestamp() + max_wait;
 	while (!look_up(&asking, &refresh))
 	{
-		if (!tc_http_worker_alive())
+		if (!tc_http_worker_expected())
 		{
 			give_failure("no_worker", -1, answer);
 			return;
@@ -276,6 +276,6 @@ tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
 			return;
 		}
 	}
-	if (refresh && tc_http_worker_alive())
+	if (refresh && tc_http_worker_expected())
 		(void) begin_or_join(&asking, false);
 }

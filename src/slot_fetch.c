@@ -17,6 +17,7 @@
 #include "calcom_request_core.h"
 #include "calcom_slots_core.h"
 #include "http.h"
+#include "http_reasons.h"
 #include "slot_cache.h"
 #include "slot_fetch.h"
 
@@ -122,6 +123,8 @@ fetch_done(TcHttpJob *job, const TcHttpResult *result)
 
 	if (result->answered)
 		take_answer(fetch, result);
+	else if (result->reason != NULL && strcmp(result->reason, TC_HTTP_R_SHUTDOWN) == 0)
+		; /* the next worker takes it up: tc_slot_cache_recover() */
 	else if (result->sent || !tc_slot_cache_again(&fetch->fetch))
 		fail(fetch, result->reason != NULL ? result->reason : "unknown",
 			 result->sent ? KEEP_UPSTREAM : KEEP_UNSENT, result->retry_after_ms);

@@ -327,3 +327,91 @@ def test_another_account_is_another_calendar(shop):
     shop.calcom.event_type("cal_new", 501, hours={0: [("09:00", "10:00")]})
     shop.credential(shop.account, "cal_new")
     assert shop.slots(shop.shop, shop.cut) == all_day()[:2]
+
+
+def test_the_worker_ends_while_the_calendar_is_asked(shop):
+    """The next one asks once more, and who waits gets the answer."""
+    shop.calcom.fault("hang", path="/v2/slots")
+    conn = start(shop, shop.shop, shop.cut)
+    ask(shop, conn, shop.cut)
+    shop.cluster.wait_until(lambda: shop.asked() == 1, "the request")
+    shop.cluster.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                     "WHERE backend_type = 'tenantcall http worker'")
+    assert answer(conn) == 16
+    assert shop.asked() == 2
+
+
+def alternatives(shop, wanted, n=2, preference=None, customer=None):
+    """Starts and strategies of what is offered instead."""
+    return shop.see(shop.shop, "SELECT starts_at, strategy FROM tenantcall.alternative_slots"
+                    "(%s, %s, %s, %s, %s)", [shop.cut, wanted, n, preference, customer], "Mitte")
+
+
+def test_alternatives_are_free(shop):
+    """Neither the refused time nor one that is taken is offered, whoever took it."""
+    wanted = monday() + 14 * HOUR
+    assert alternatives(shop, wanted) == [(wanted + HALF, "same_day"),
+                                          (wanted + HOUR, "same_day")]
+    shop.calcom.book_elsewhere(f"cal_{shop.account}", 501, wanted + HALF, tell=False)
+    with shop.as_app(shop.shop, "Mitte") as conn:
+        conn.execute("SELECT tenantcall.invalidate_slots(501, %s, %s)",
+                     [monday(), monday() + 24 * HOUR])
+        conn.execute("SELECT tenantcall.hold_slot(%s, %s, NULL)", [shop.cut, wanted + HOUR])
+    offered = alternatives(shop, wanted)
+    assert offered == [(wanted + 3 * HALF, "same_day"), (wanted + 4 * HALF, "same_day")]
+
+
+def test_alternatives_of_other_days(shop):
+    """A day without a free slot: the next workday at the same time, and the next week."""
+    wanted = monday() + 14 * HOUR
+    for day in (monday(), monday() + 24 * HOUR):
+        shop.calcom.close_day(f"cal_{shop.account}", 501, day.date().isoformat())
+    shop.insert(shop.shop, "holidays", "holiday_id", day=(monday() + 24 * HOUR).date())
+    assert alternatives(shop, wanted, 2) == [
+        (wanted + 48 * HOUR, "next_workday"), (wanted + 7 * 24 * HOUR, "next_week")]
+
+
+def test_alternatives_by_preference(shop):
+    """Preferred hours are those of the branch's clocks: on this day, then on others."""
+    wanted = monday() + 9 * HOUR
+    got = alternatives(shop, wanted, 50, '{"from": "15:00", "to": "16:00"}')
+    assert [strategy for _, strategy in got[:2]] == ["preferred_day"] * 2
+    assert {at.astimezone(BERLIN).time() for at, _ in got} == {datetime.time(15),
+                                                              datetime.time(15, 30)}
+    assert {strategy for _, strategy in got[2:]} == {"preferred_other_day"}
+
+
+def test_alternatives_leave_the_customer_time(shop):
+    """Nothing is offered while the customer has another appointment, on any day."""
+    wanted = monday() + 14 * HOUR
+    customer = shop.insert(shop.shop, "customers", "customer_id", name="Ms Weber",
+                           phone="+4915112345678")
+    other = shop.service(shop.shop, "Colour", 504)
+    with shop.as_app(shop.shop, "Mitte") as conn:
+        hold, = conn.execute("SELECT tenantcall.hold_slot(%s, %s, NULL)",
+                             [other, wanted + HALF]).fetchone()
+        conn.execute("SELECT tenantcall.book(%s, %s)", [
+            hold, '{"name": "Ms Weber", "phone": "+4915112345678"}'])
+    assert alternatives(shop, wanted, 1) == [(wanted + HALF, "same_day")]
+    assert alternatives(shop, wanted, 1, customer=customer) == [(wanted + HOUR, "same_day")]
+
+
+def test_strategies_are_data(shop):
+    """A company changes where is looked; the others keep what is shipped."""
+    wanted = monday() + 14 * HOUR
+    shop.insert(shop.shop, "slot_strategies", "strategy", strategy="same_day", position=10,
+                is_active=False)
+    assert alternatives(shop, wanted, 1) == [(wanted + 24 * HOUR, "next_workday")]
+
+
+def test_an_event_type_that_is_gone(shop):
+    """The calendar does not know it: that is not "no slots", and the caller chooses the next."""
+    gone = shop.service(shop.shop, "Gone", None)
+    with shop.as_admin(shop.shop) as conn:
+        conn.execute("UPDATE telephony.services SET calcom_event_type_id = 599, is_default = true "
+                     "WHERE service_id = %s", [gone])
+    assert shop.value(shop.shop, "SELECT service_id FROM tenantcall.select_service()") == gone
+    state, detail = code_of(lambda: shop.slots(shop.shop, gone))
+    assert (state, "not_found" in detail) == ("PT503", True)
+    assert shop.value(shop.shop, "SELECT service_id FROM tenantcall.select_service(exclude => "
+                      "ARRAY[%s::bigint])", [gone]) == shop.cut
