@@ -39,6 +39,7 @@
 #define NS_PER_MS INT64CONST(1000000)
 #define EXIT_MS 1500
 #define BACKOFF_MAX_MS 60000
+#define LOCK_TIMEOUT "2s" /* a source that waits for a lock holds up everything else */
 
 PGDLLEXPORT void tc_http_worker_main(Datum arg);
 
@@ -264,6 +265,7 @@ start_worker(Oid database)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	if (!tc_http_database_enter())
 		proc_exit(0);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	tc_http_unpin_entries();
 	loop_context =
 		AllocSetContextCreate(TopMemoryContext, "tenantcall http worker", ALLOCSET_DEFAULT_SIZES);

@@ -218,6 +218,24 @@ def test_no_key_is_shown(stage, calcom):
     assert calcom.count() > 0
 
 
+def test_too_many(stage, calcom):
+    """More sessions than there are slots for their questions: the next one is told so at once."""
+    name = stage.account(calcom)
+    calcom.fault("hang", times=None)
+    sessions = [stage.connect() for _ in range(64)]
+    for session in sessions:
+        session.pgconn.send_query(f"SELECT tenantcall.check_credential('{name}')".encode())
+    stage.wait_for(name, "under_way + queued_live = 64")
+    with pytest.raises(psycopg.Error) as raised:
+        stage.check(name)
+    assert raised.value.sqlstate == "PT429"
+    with pytest.raises(psycopg.Error) as raised:
+        stage.ask(name)
+    assert raised.value.sqlstate == "PT429"
+    for session in sessions:
+        session.close()
+
+
 def test_breaker(stage, calcom):
     """Failures open it, refusals of the calendar's business do not, denials do at once."""
     name = stage.account(calcom)
