@@ -37,8 +37,8 @@ CREATE VIEW tenantcall.role_functions AS
                         'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined',
                         'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company']),
         ('admin', ARRAY['set_concurrency_policy', 'drop_concurrency_policy', 'release_call_lease', 'expire_call_leases']),
-        ('admin', ARRAY['expire_holds', 'pause_outbox', 'resume_outbox', 'replay_outbox', 'http_accounts', 'set_breaker',
-                        'reset_http_stats', 'check_credential', 'reset_slot_stats']),
+        ('admin', ARRAY['expire_holds', 'pause_outbox', 'resume_outbox', 'replay_outbox']),
+        ('admin', ARRAY['http_accounts', 'set_breaker', 'reset_http_stats', 'check_credential', 'reset_slot_stats']),
         ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
                         'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
                         'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
@@ -63,7 +63,8 @@ CREATE VIEW tenantcall.role_relations AS
                                                'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
                                                'lifecycle_state_defaults', 'lifecycle_transition_defaults',
                                                'isolation_checks', 'audit_tables', 'audit_references', 'installation',
-                                               'role_kinds', 'role_functions', 'role_relations', 'stat_http', 'stat_http_companies']),
+                                               'role_kinds', 'role_functions', 'role_relations']),
+        ('admin', ARRAY['SELECT'], NULL, ARRAY['stat_http', 'stat_http_companies']),
         ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
          ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions'])
     ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;

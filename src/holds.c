@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -32,13 +33,13 @@
 #include "act.h"
 #include "args.h"
 #include "calendar.h"
-#include "call_over.h"
 #include "companies.h"
 #include "context.h"
 #include "directory.h"
 #include "errors.h"
 #include "holds.h"
 #include "key.h"
+#include "lease.h"
 #include "slot_generation.h"
 #include "telephony.h"
 
@@ -203,7 +204,7 @@ lock_call_under_way(int64 company_id, int64 call_id)
 				 errhint("Pass the call_id that accept_function_call() or ingest_retell() "
 						 "returned.")));
 	status = tc_result_text(1);
-	if (tc_call_state_over(status))
+	if (!tc_lease_state_live(status))
 		ereport(ERROR,
 				(errcode(ERRCODE_TC_CONFLICT), errmsg("call " INT64_FORMAT " is over", call_id),
 				 errdetail("It is %s; what it held was released.", status),
@@ -291,6 +292,16 @@ take_seat(int64 company_id, const TcHold *order, int capacity)
 	return hold_id;
 }
 
+/* Does the error say no more than that somebody else has the slot, or is about to? */
+static bool
+others_in_the_way(int code)
+{
+	return code == ERRCODE_LOCK_NOT_AVAILABLE || code == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		   code == ERRCODE_EXCLUSION_VIOLATION ||
+		   /* taken since this transaction's snapshot, which does not show it */
+		   (code == ERRCODE_T_R_SERIALIZATION_FAILURE && !IsolationIsSerializable());
+}
+
 /* The same, raising PT409 for every way in which others can be in the way. */
 static int64
 take_seat_or_refuse(int64 company_id, const TcHold *order, int capacity)
@@ -307,10 +318,7 @@ take_seat_or_refuse(int64 company_id, const TcHold *order, int capacity)
 	}
 	PG_CATCH();
 	{
-		int code = geterrcode();
-
-		if (code != ERRCODE_LOCK_NOT_AVAILABLE && code != ERRCODE_T_R_DEADLOCK_DETECTED &&
-			code != ERRCODE_EXCLUSION_VIOLATION)
+		if (!others_in_the_way(geterrcode()))
 			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();

@@ -72,62 +72,8 @@ extern void tc_slot_cache_init(void);
 extern void tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
 							  TcSlotAnswer *answer);
 
-/*
- * Keeps beside an answer what is held and booked here in the question's days, as of a moment of
- * tc_clock_us() when the calendar was in that generation.
- */
+/* Keeps beside an answer what is taken here in the question's days, as of tc_clock_us(). */
 extern void tc_slot_cache_keep_taken(const TcSlotQuestion *question, const TcSlotAnswer *answer,
 									 int64 as_of);
-
-/* For the worker: a question to ask. */
-typedef struct TcSlotFetch
-{
-	TcSlotQuestion question;
-	uint32 entry;
-	uint64 fetch_no;
-	uint64 generation;	  /* of the calendar when the fetch was taken up */
-	bool live;			  /* somebody waits */
-	TimestampTz deadline; /* of those who wait */
-} TcSlotFetch;
-
-/* Takes the next question of this database; those that a dead worker had taken come again. */
-extern bool tc_slot_cache_next(TcSlotFetch *fetch);
-extern void tc_slot_cache_recover(void);
-
-/* Is somebody waiting for what began as a refresh?  Then until when? */
-extern bool tc_slot_cache_is_live(const TcSlotFetch *fetch, TimestampTz *deadline);
-
-/*
- * The job ran out of time.  True: somebody came later who has time left, and the question is in
- * the queue again.
- */
-extern bool tc_slot_cache_again(const TcSlotFetch *fetch);
-
-/* Publishes what came of it; keep_for is how long a failure is not asked again, in µs. */
-extern void tc_slot_cache_answer(const TcSlotFetch *fetch, const TimestampTz *starts, int count);
-extern void tc_slot_cache_failure(const TcSlotFetch *fetch, const char *reason, int64 keep_for,
-								  int64 retry_after);
-
-/* Statistics of one company and credential; see view stat_cache. */
-typedef struct TcSlotStat
-{
-	Oid database;
-	int64 company_id; /* 0: companies that found no room of their own */
-	char credential[NAMEDATALEN];
-	uint64 hits;
-	uint64 stale;
-	uint64 misses;	  /* began a fetch */
-	uint64 waits;	  /* joined one that was under way */
-	uint64 fetched;	  /* answers of the calendar */
-	uint64 discarded; /* answers that a change overtook */
-	uint64 failed;
-	uint64 refused; /* not even asked: no room, or no worker */
-	uint64 timed_out;
-	int entries; /* kept now */
-} TcSlotStat;
-
-/* Copies the statistics of this database; returns their number, palloc'd. */
-extern int tc_slot_cache_stats(TcSlotStat **stats);
-extern void tc_slot_cache_reset_stats(void);
 
 #endif /* TC_SLOT_CACHE_H */

@@ -250,6 +250,7 @@ def claim_by_hand(stage, company, appointment):
 def test_crash(stage, calcom, step, blow):
     """The worker killed, or the server crashed, at each step: nothing is lost, nothing made twice."""
     company = stage.company(calcom, capacity=3)
+    stage.settings(outbox_settle="7 s" if step == "sent, not answered" else "3 s")
     stage.wait_for_worker()
     if step == "before sending":
         stage.sql("SELECT tenantcall.pause_outbox()")
@@ -257,7 +258,8 @@ def test_crash(stage, calcom, step, blow):
         claim_by_hand(stage, company, appointment)
     else:
         fault = {"while sending": {"fault": "slow", "seconds": 30},
-                 "sent, not answered": {"fault": "late", "seconds": 2},
+                 # the calendar takes longer than the lease lasts: not there yet is not never
+                 "sent, not answered": {"fault": "late", "seconds": 5},
                  "not recorded": {"fault": "trickle", "seconds": 1}}[step]
         calcom.fault(path="/v2/bookings", method="POST", **fault)
         appointment = company.book()
@@ -372,6 +374,20 @@ def test_pause(stage, calcom):
     assert company.result(appointment, "0")[0] == "pending"
     stage.sql("SELECT tenantcall.resume_outbox()")
     made_once(calcom, company, appointment)
+    # also what the worker has claimed already, and what waits for its turn
+    stage.settings(http_credential_requests=1)
+    rule = calcom.fault("slow", seconds=1, path="/v2/bookings", method="POST")
+    more = [company.book() for _ in range(5)]
+    stage.cluster.wait_until(lambda: rule.met == 1 and stage.one(
+        "SELECT sending FROM tenantcall.stat_outbox WHERE company_id = %s", company.id) == (5,), "the claims")
+    stage.sql("SELECT tenantcall.pause_outbox()")
+    stage.cluster.wait_until(lambda: stage.one(
+        "SELECT sending FROM tenantcall.stat_outbox WHERE company_id = %s", company.id)[0] == 0, "the end of the first")
+    assert calcom.count("/v2/bookings", "POST") == 2
+    stage.settings(http_credential_requests=16)
+    stage.sql("SELECT tenantcall.resume_outbox()")
+    for appointment in more:
+        made_once(calcom, company, appointment)
 
 
 def test_dead_letter(stage, calcom):
