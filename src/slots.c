@@ -8,7 +8,7 @@
  * The calendar does not know yet what was held or booked here a moment ago, so it is asked for
  * whole days, which many callers share, and its answer is reduced for each of them.
  *
- * Locks: AccessShareLock on slot_holds; no row locks; nothing is held while waiting.
+ * Locks: those of slot_cache.h and slot_taken.h; no row locks; nothing is held while waiting.
  */
 #include "postgres.h"
 

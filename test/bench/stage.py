@@ -4,12 +4,17 @@
         stage.server                                     # a pgserver.Cluster, database stage.DATABASE
         stage.script("SELECT 1;", role="gateway")        # transactions a second of a pgbench script
 
+Extensions to compare with are used where the server has them; TC_BENCH_TREE may name a directory
+into which "make install DESTDIR=..." has put them instead.
+
 Settings are those of an installation, but for the quota, which would end every benchmark at two
 requests a second, and for the calendar on loopback, which has to be allowed.
 """
 import datetime
+import os
 import pathlib
 import re
+import shutil
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -33,12 +38,26 @@ def cpu(pid):
     return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1000
 
 
+def installation(work):
+    """The private installation, with what TC_BENCH_TREE holds."""
+    install = Install.given()
+    if install is not None:
+        return install
+    install = Install.build(work)
+    for directory in (Install.pg_config("pkglibdir"), Install.pg_config("sharedir") + "/extension"):
+        source = pathlib.Path(os.environ.get("TC_BENCH_TREE", "/nowhere") + directory)
+        for file in source.iterdir() if source.is_dir() else ():
+            if file.is_file() and not file.name.startswith("tenantcall"):
+                shutil.copy(file, str(install.root) + directory)
+    return install
+
+
 class Stage:
     """A server, a calendar, and a company with a branch and a service in it."""
 
     def __init__(self, work, **conf):
         self.work = work
-        self.install = Install.given() or Install.build(work)
+        self.install = installation(work)
         self.server = Cluster(work, self.install, "bench", {
             "tenantcall.worker_databases": DATABASE, "tenantcall.http_local_hosts": "127.0.0.1",
             "tenantcall.http_quota": 0, "shared_buffers": "128MB", "max_connections": 200,
