@@ -34,6 +34,12 @@ static int ttl = 300; /* settings, in s */
 static int empty_ttl = 60;
 static int stale_ttl = 300;
 
+/*
+ * What is taken changes with the generation; those who change rows by hand, or commit what was
+ * prepared before, raise no generation, and have to wait as long.
+ */
+#define TAKEN_KEPT USECS_PER_SEC
+
 /* One caller's question while it is being answered. */
 typedef struct Asking
 {
@@ -85,14 +91,23 @@ usable(const Asking *asking, const TcSlotEntry *entry, int64 age)
 		   entry->answered_at >= asking->began;
 }
 
-/* Gives the entry's answer.  Either lock. */
+/*
+ * Gives the entry's answer, and what is known to be taken of it.  What this transaction has taken
+ * itself is in nobody else's list.  Either lock.
+ */
 static void
 give(const TcSlotEntry *entry, TcSlotSource source, int64 age, TcSlotAnswer *answer)
 {
 	answer->source = source;
 	answer->count = entry->count;
 	answer->age = age;
+	answer->generation = entry->generation;
 	tc_slot_load(entry, answer->starts);
+	if (entry->ntaken < 0 || entry->answered_at + age - entry->taken_at >= TAKEN_KEPT ||
+		tc_slot_change_pending())
+		return;
+	answer->ntaken = entry->ntaken;
+	memcpy(answer->taken, entry->taken, sizeof(TcSlotTaken) * entry->ntaken);
 }
 
 /* Gives a failure. */
@@ -250,8 +265,8 @@ tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
 	TcSlotEntry *entry;
 	bool refresh;
 
-	memset(answer, 0, sizeof(*answer));
-	answer->retry_after = -1;
+	memset(answer, 0, offsetof(TcSlotAnswer, taken));
+	answer->retry_after = answer->ntaken = -1;
 	answer->starts = palloc(sizeof(TimestampTz) * TC_SLOT_MAX_STARTS);
 	asking.began = tc_clock_us();
 	asking.deadline = GetCurrentTimestamp() + max_wait;
@@ -278,4 +293,22 @@ tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
 	}
 	if (refresh && tc_http_worker_expected())
 		(void) begin_or_join(&asking, false);
+}
+
+/* Keeps beside the answer what is taken of it, unless something has changed since. */
+void
+tc_slot_cache_keep_taken(const TcSlotQuestion *question, const TcSlotAnswer *answer, int64 as_of)
+{
+	TcSlotEntry *entry;
+
+	LWLockAcquire(tc_slot_lock, LW_EXCLUSIVE);
+	entry = tc_slot_find(question);
+	if (entry != NULL && entry->known && entry->generation == answer->generation &&
+		tc_slot_generation(question->credential, question->event_type_id) == answer->generation)
+	{
+		memcpy(entry->taken, answer->taken, sizeof(TcSlotTaken) * answer->ntaken);
+		entry->ntaken = answer->ntaken;
+		entry->taken_at = as_of;
+	}
+	LWLockRelease(tc_slot_lock);
 }

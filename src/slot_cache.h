@@ -13,6 +13,7 @@
 #define TC_SLOT_REASON_LEN 32
 #define TC_SLOT_MAX_DAYS 62
 #define TC_SLOT_MAX_STARTS 8192 /* of one answer */
+#define TC_SLOT_MAX_TAKEN 16	/* that one answer keeps */
 #define TC_SLOT_ANY_AGE -1
 
 /*
@@ -40,6 +41,15 @@ typedef enum TcSlotSource
 	TC_SLOTS_FAILED	  /* not known: reason says why */
 } TcSlotSource;
 
+/* Time of a calendar that is held or booked here. */
+typedef struct TcSlotTaken
+{
+	TimestampTz from;
+	TimestampTz to;
+	TimestampTz expires; /* infinity: booked */
+	int32 seat;
+} TcSlotTaken;
+
 typedef struct TcSlotAnswer
 {
 	TcSlotSource source;
@@ -48,6 +58,9 @@ typedef struct TcSlotAnswer
 	int64 age;						 /* µs */
 	char reason[TC_SLOT_REASON_LEN]; /* of a failure: short, stable, without secrets */
 	int64 retry_after;				 /* ms, -1: not known */
+	uint64 generation;				 /* of the calendar */
+	int ntaken;						 /* in the question's days, -1: not known */
+	TcSlotTaken taken[TC_SLOT_MAX_TAKEN];
 } TcSlotAnswer;
 
 extern void tc_slot_cache_init(void);
@@ -58,5 +71,9 @@ extern void tc_slot_cache_init(void);
  */
 extern void tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
 							  TcSlotAnswer *answer);
+
+/* Keeps beside an answer what is taken here in the question's days, as of tc_clock_us(). */
+extern void tc_slot_cache_keep_taken(const TcSlotQuestion *question, const TcSlotAnswer *answer,
+									 int64 as_of);
 
 #endif /* TC_SLOT_CACHE_H */

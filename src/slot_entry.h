@@ -46,6 +46,11 @@ typedef struct TcSlotEntry
 	uint64 generation; /* of the calendar */
 	int64 answered_at; /* µs of tc_clock_us() */
 
+	/* what is held and booked here, as of then; -1: not known */
+	int ntaken;
+	int64 taken_at; /* µs of tc_clock_us() */
+	TcSlotTaken taken[TC_SLOT_MAX_TAKEN];
+
 	/* the last failure */
 	bool failed; /* the last fetch did */
 	char reason[TC_SLOT_REASON_LEN];

@@ -187,3 +187,10 @@ tc_slot_changed_at_commit(const char *credential, int64 event_type_id)
 	}
 	pending[npending++] = counter;
 }
+
+/* Is there anything to be told at commit? */
+bool
+tc_slot_change_pending(void)
+{
+	return npending > 0 || pending_everything;
+}

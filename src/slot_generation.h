@@ -21,4 +21,7 @@ extern void tc_slot_changed(const char *credential, int64 event_type_id);
 /* It changes when this transaction commits (and not if it does not). */
 extern void tc_slot_changed_at_commit(const char *credential, int64 event_type_id);
 
+/* Has this transaction changed a calendar, to be told at commit? */
+extern bool tc_slot_change_pending(void);
+
 #endif /* TC_SLOT_GENERATION_H */

@@ -14,7 +14,8 @@
  *
  * One lock, tc_slot_lock: shared to read, exclusive for all else.  It is never held across
  * anything that waits.  Whoever needs it exclusively has to do with a request to the calendar,
- * which takes a thousand times longer.  Counters are atomic.
+ * which takes a thousand times longer, or looks once a second what is taken here.  Counters are
+ * atomic.
  */
 #include "postgres.h"
 
@@ -134,7 +135,7 @@ tc_slot_table_init(void)
 	DefineCustomIntVariable("tenantcall.slot_cache_entries",
 							"Number of calendar answers that shared memory has room for.",
 							"An answer is that to one question: an event type and a range of days. "
-							"Each takes about 1.6 kB.",
+							"Each takes about 2.2 kB.",
 							&max_entries, 4096, 64, 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL,
 							NULL);
 	prev_shmem_request_hook = shmem_request_hook;
@@ -317,6 +318,7 @@ tc_slot_find_or_make(const TcSlotQuestion *question)
 	entry->known = entry->failed = entry->live = false;
 	entry->first_page = TC_SLOT_NONE;
 	entry->count = entry->attempts = 0;
+	entry->ntaken = -1;
 	entry->failed_until = 0;
 	entry->fetching = TC_FETCH_NONE;
 	pg_atomic_write_u32(&entry->used, 1);
@@ -354,6 +356,7 @@ tc_slot_store(TcSlotEntry *entry, const TimestampTz *starts, int count)
 		link = &tc_slot_pages[page].next;
 	}
 	entry->count = count;
+	entry->ntaken = -1;
 	entry->known = true;
 	return true;
 }

@@ -8,12 +8,10 @@
  * The calendar does not know yet what was held or booked here a moment ago, so it is asked for
  * whole days, which many callers share, and its answer is reduced for each of them.
  *
- * Locks: AccessShareLock on slot_holds; no row locks; nothing is held while waiting.
+ * Locks: those of slot_cache.h and slot_taken.h; no row locks; nothing is held while waiting.
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -21,33 +19,13 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
-#include "act.h"
 #include "args.h"
 #include "context.h"
 #include "errors.h"
+#include "slot_taken.h"
 #include "slots.h"
-#include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_available_slots);
-
-/* Part of a calendar's time that is taken here. */
-typedef struct Taken
-{
-	TimestampTz from;
-	TimestampTz to;
-	int32 seat;
-} Taken;
-
-static TcStatement select_taken = {
-	.sql = "SELECT starts_at, ends_at, seat FROM @.slot_holds WHERE company_id = $1 "
-		   "AND credential = $2 AND calcom_event_type_id = $3 "
-		   "AND pg_catalog.tstzrange(starts_at, ends_at, '[)') "
-		   "OPERATOR(pg_catalog.&&) pg_catalog.tstzrange($4, $5, '[)') "
-		   "AND (state = 'booked' OR state = 'held' AND expires_at > pg_catalog.now()) "
-		   "AND ($6 IS NULL OR state = 'booked' OR call_id IS DISTINCT FROM $6)",
-	.nparams = 6,
-	.types = {INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
-};
 
 /* The start of the day in UTC. */
 static TimestampTz
@@ -92,62 +70,6 @@ raise_unknown(const TcCalendar *calendar, const TcSlotAnswer *answer)
 					errhint("%s", retry)));
 }
 
-/* What is held and booked here in a span, palloc'd. */
-static Taken *
-load_taken(const TcCalendar *calendar, const TcSlotWish *wish, int *count)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	TcParams params = {0};
-	uint64 rows;
-	Taken *taken;
-	TcAct act;
-
-	tc_act_begin(&act, TC_AS_OWNER, NULL);
-	tc_param_int8(&params, calendar->company_id);
-	tc_param_text(&params, calendar->credential);
-	tc_param_int8(&params, calendar->event_type_id);
-	tc_param_datum(&params, TimestampTzGetDatum(wish->from), false);
-	tc_param_datum(&params, TimestampTzGetDatum(tc_calendar_end(calendar, wish->to)), false);
-	tc_param_int8(&params, wish->ignore_hold ? wish->call_id : 0);
-	rows = tc_execute(&select_taken, &params);
-	taken = MemoryContextAlloc(caller, sizeof(Taken) * Max(rows, 1));
-	for (uint64 i = 0; i < rows; i++)
-	{
-		HeapTuple tuple = SPI_tuptable->vals[i];
-		TupleDesc desc = SPI_tuptable->tupdesc;
-		bool isnull;
-
-		taken[i].from = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 1, &isnull));
-		taken[i].to = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 2, &isnull));
-		taken[i].seat = DatumGetInt32(SPI_getbinval(tuple, desc, 3, &isnull));
-	}
-	tc_act_end(&act);
-	*count = (int) rows;
-	return taken;
-}
-
-/* Are all seats of a slot taken?  A seat counts once, however much of it is taken. */
-static bool
-is_full(const TcCalendar *calendar, TimestampTz starts_at, const Taken *taken, int count)
-{
-	TimestampTz ends_at = tc_calendar_end(calendar, starts_at);
-	int seats = 0;
-
-	for (int i = 0; i < count; i++)
-	{
-		bool counted = false;
-
-		if (taken[i].to <= starts_at || taken[i].from >= ends_at)
-			continue;
-		for (int k = 0; k < i && !counted; k++)
-			counted = taken[k].seat == taken[i].seat && taken[k].to > starts_at &&
-					  taken[k].from < ends_at;
-		if (!counted && ++seats >= calendar->capacity)
-			return true;
-	}
-	return false;
-}
-
 /* Starts of free slots. */
 TimestampTz *
 tc_slots_free(const TcCalendar *calendar, const TcSlotWish *asked, int *count)
@@ -155,7 +77,7 @@ tc_slots_free(const TcCalendar *calendar, const TcSlotWish *asked, int *count)
 	TcSlotWish wish = *asked;
 	TcSlotQuestion question;
 	TcSlotAnswer answer;
-	Taken *taken;
+	TcSlotTaken *taken;
 	int ntaken;
 	int kept = 0;
 
@@ -169,16 +91,15 @@ tc_slots_free(const TcCalendar *calendar, const TcSlotWish *asked, int *count)
 		raise_unknown(calendar, &answer);
 	if (answer.count == 0)
 		return answer.starts;
-	taken = load_taken(calendar, &wish, &ntaken);
+	taken = tc_slot_taken(calendar, &wish, &question, &answer, &ntaken);
 	for (int i = 0; i < answer.count; i++)
 	{
 		TimestampTz at = answer.starts[i];
 
 		if (at >= wish.from && at < wish.to && tc_calendar_open(calendar, at) &&
-			!is_full(calendar, at, taken, ntaken))
+			!tc_slot_full(calendar, at, taken, ntaken))
 			answer.starts[kept++] = at;
 	}
-	pfree(taken);
 	*count = kept;
 	return answer.starts;
 }
@@ -264,12 +185,14 @@ tc_available_slots(PG_FUNCTION_ARGS)
 	TcSlotWish wish;
 	char *zone_name;
 	pg_tz *zone;
+	Datum shown;
 	int count;
 
 	read_wish(fcinfo, &wish);
 	calendar = *tc_calendar_in_use(tenant, service_id);
 	zone = arg_zone(fcinfo, 3, &calendar, &zone_name);
-	InitMaterializedSRF(fcinfo, 0);
+	shown = CStringGetTextDatum(zone_name);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	starts = tc_slots_free(&calendar, &wish, &count);
 	for (int i = 0; i < count; i++)
 	{
@@ -277,7 +200,7 @@ tc_available_slots(PG_FUNCTION_ARGS)
 			TimestampTzGetDatum(starts[i]),
 			TimestampTzGetDatum(tc_calendar_end(&calendar, starts[i])),
 			TimestampGetDatum(tc_local_time(starts[i], zone)),
-			CStringGetTextDatum(zone_name),
+			shown,
 		};
 		bool nulls[4] = {false};
 
