@@ -30,57 +30,95 @@
 #include "call_events.h"
 #include "calls.h"
 #include "lifecycle.h"
+#include "rows.h"
 
 int tc_calls_max_body = 4096;
 int tc_calls_function_lease = 120;
 
-static TcStatement lock_call = {
-	.sql =
-		"SELECT call_id, created_at, status, events_seen, branch_id, disconnection_reason "
-		"FROM @.calls WHERE company_id = $1 AND provider = 'retell' AND provider_call_id = $2 FOR UPDATE",
-	.nparams = 2,
-	.types = {INT8OID, TEXTOID},
+/* Columns of calls: the key, what is written, what the database fills in. */
+enum
+{
+	CALL_COMPANY,
+	CALL_PROVIDER,
+	CALL_PROVIDER_ID,
+	CALL_BRANCH,
+	CALL_NUMBER,
+	CALL_STATUS,
+	CALL_DIRECTION,
+	CALL_FROM,
+	CALL_TO,
+	CALL_AGENT,
+	CALL_STARTED,
+	CALL_ENDED,
+	CALL_ANALYZED,
+	CALL_REASON,
+	CALL_DURATION,
+	CALL_COST,
+	CALL_SENTIMENT,
+	CALL_SUMMARY,
+	CALL_TRANSCRIPT,
+	CALL_RECORDING,
+	CALL_SEEN,
+	CALL_ID,
+	CALL_CREATED,
+	N_CALL_COLUMNS
 };
+
+static const TcColumn call_columns[] = {
+	[CALL_COMPANY] = {"company_id", INT8OID},
+	[CALL_PROVIDER] = {"provider", TEXTOID},
+	[CALL_PROVIDER_ID] = {"provider_call_id", TEXTOID},
+	[CALL_BRANCH] = {"branch_id", INT8OID},
+	[CALL_NUMBER] = {"phone_number_id", INT8OID},
+	[CALL_STATUS] = {"status", TEXTOID},
+	[CALL_DIRECTION] = {"direction", TEXTOID},
+	[CALL_FROM] = {"from_number", TEXTOID},
+	[CALL_TO] = {"to_number", TEXTOID},
+	[CALL_AGENT] = {"agent", TEXTOID},
+	[CALL_STARTED] = {"started_at", TIMESTAMPTZOID},
+	[CALL_ENDED] = {"ended_at", TIMESTAMPTZOID},
+	[CALL_ANALYZED] = {"analyzed_at", TIMESTAMPTZOID},
+	[CALL_REASON] = {"disconnection_reason", TEXTOID},
+	[CALL_DURATION] = {"duration", INTERVALOID},
+	[CALL_COST] = {"cost_cents", NUMERICOID},
+	[CALL_SENTIMENT] = {"sentiment", TEXTOID},
+	[CALL_SUMMARY] = {"summary", TEXTOID},
+	[CALL_TRANSCRIPT] = {"transcript", TEXTOID},
+	[CALL_RECORDING] = {"recording_url", TEXTOID},
+	[CALL_SEEN] = {"events_seen", INT2OID},
+	[CALL_ID] = {"call_id", INT8OID},
+	[CALL_CREATED] = {"created_at", TIMESTAMPTZOID},
+};
+
+StaticAssertDecl(lengthof(call_columns) == N_CALL_COLUMNS, "a name and type for each column");
+
+static TcTable calls = {.name = "calls",
+						.columns = {.list = call_columns,
+									.count = N_CALL_COLUMNS,
+									.keys = CALL_BRANCH,
+									.written = CALL_ID,
+									.tenants = true}};
+
+static const TcColumn decision_columns[] = {
+	{"company_id", INT8OID},	  {"branch_id", INT8OID},
+	{"phone_number_id", INT8OID}, {"kind", TEXTOID},
+	{"outcome", TEXTOID},		  {"source", TEXTOID},
+	{"reason", TEXTOID},		  {"provider_call_id", TEXTOID},
+	{"from_number", TEXTOID},	  {"to_number", TEXTOID},
+	{"agent", TEXTOID},			  {"by_role", TEXTOID},
+};
+
+static TcTable decisions = {.name = "tenant_decisions",
+							.columns = {.list = decision_columns,
+										.count = lengthof(decision_columns),
+										.written = lengthof(decision_columns),
+										.tenants = true}};
+
 static TcStatement find_call = {
 	.sql = "SELECT call_id FROM @.calls WHERE company_id = tenantcall.current_company_id() "
 		   "AND provider = 'retell' AND provider_call_id = $1",
 	.nparams = 1,
 	.types = {TEXTOID},
-};
-static TcStatement insert_call = {
-	.sql = "INSERT INTO @.calls (company_id, provider_call_id, branch_id, phone_number_id, status) "
-		   "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (company_id, provider, provider_call_id) "
-		   "DO NOTHING RETURNING call_id, created_at, status, events_seen, branch_id, "
-		   "disconnection_reason",
-	.nparams = 5,
-	.types = {INT8OID, TEXTOID, INT8OID, INT8OID, TEXTOID},
-};
-static TcStatement update_call = {
-	.sql =
-		"UPDATE @.calls SET direction = coalesce($3, direction), "
-		"from_number = coalesce($4, from_number), to_number = coalesce($5, to_number), "
-		"agent = coalesce($6, agent), started_at = coalesce($7, started_at), "
-		"ended_at = coalesce($8, ended_at), analyzed_at = coalesce($9, analyzed_at), "
-		"disconnection_reason = coalesce($10, disconnection_reason), "
-		"duration = CASE WHEN $11 IS NOT NULL THEN $11 WHEN $17 & 16 <> 0 THEN duration "
-		"ELSE nullif(greatest(coalesce($8, ended_at) - coalesce($7, started_at), '0'), '0') END, "
-		"cost_cents = coalesce($12, cost_cents), "
-		"sentiment = coalesce($13, sentiment), summary = coalesce($14, summary), "
-		"transcript = coalesce($15, transcript), "
-		"recording_url = coalesce($16, recording_url), events_seen = $17, "
-		"status = coalesce($18, status), branch_id = coalesce($19, branch_id), "
-		"phone_number_id = CASE WHEN $19 IS NULL THEN phone_number_id ELSE $20 END "
-		"WHERE company_id = $1 AND call_id = $2",
-	.nparams = 20,
-	.types = {INT8OID,	   INT8OID,		   TEXTOID,		   TEXTOID,		   TEXTOID,
-			  TEXTOID,	   TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,
-			  INTERVALOID, NUMERICOID,	   TEXTOID,		   TEXTOID,		   TEXTOID,
-			  TEXTOID,	   INT2OID,		   TEXTOID,		   INT8OID,		   INT8OID},
-};
-static TcStatement move_call = {
-	.sql = "UPDATE @.calls SET status = $3 WHERE company_id = $1 AND call_id = $2",
-	.nparams = 3,
-	.types = {INT8OID, INT8OID, TEXTOID},
 };
 static TcStatement end_state = {
 	.sql = "SELECT coalesce("
@@ -92,22 +130,15 @@ static TcStatement end_state = {
 	.nparams = 2,
 	.types = {TEXTOID, TEXTOID},
 };
-static TcStatement insert_decision = {
-	.sql = "INSERT INTO @.tenant_decisions (company_id, branch_id, phone_number_id, kind, outcome, "
-		   "source, reason, provider_call_id, from_number, to_number, agent, by_role) "
-		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-	.nparams = 12,
-	.types = {INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-			  TEXTOID, TEXTOID, TEXTOID},
-};
 
 /* The call's row while it is locked. */
 typedef struct CallRow
 {
+	TcRow row;
 	TcCallKey key;
 	int64 branch_id;
 	char *status;
-	char *disconnection_reason;
+	bool reason_known; /* does it have a reason for its end? */
 	int seen;
 	TcPlace place; /* branch and number to be written; none: they stay */
 } CallRow;
@@ -127,29 +158,51 @@ tc_calls_init(void)
 							NULL, NULL);
 }
 
-/* Takes the row that was selected or inserted. */
+/* Sets a text; NULL leaves the column as it is. */
+static void
+set_text(TcRow *row, int column, const char *value)
+{
+	if (value != NULL)
+		tc_row_set(row, column, CStringGetTextDatum(value), false);
+}
+
+/* Sets a time; 0 leaves the column as it is. */
+static void
+set_time(TcRow *row, int column, TimestampTz at)
+{
+	if (at != 0)
+		tc_row_set(row, column, TimestampTzGetDatum(at), false);
+}
+
+/* Sets an id; 0 is NULL. */
+static void
+set_id(TcRow *row, int column, int64 id)
+{
+	tc_row_set(row, column, Int64GetDatum(id), id == 0);
+}
+
+/* Takes what decides from the row that was locked or inserted. */
 static void
 take_row(CallRow *row)
 {
-	bool isnull;
+	const TcRow *is = &row->row;
 
-	row->key.call_id = tc_result_int8(1);
-	row->key.created_at = DatumGetTimestampTz(tc_result_datum(2, &isnull));
-	row->status = tc_result_text(3);
-	row->seen = DatumGetInt16(tc_result_datum(4, &isnull));
-	row->branch_id = tc_result_int8(5);
-	row->disconnection_reason = tc_result_text(6);
+	row->key.call_id = DatumGetInt64(is->values[CALL_ID]);
+	row->key.created_at = DatumGetTimestampTz(is->values[CALL_CREATED]);
+	row->status = TextDatumGetCString(is->values[CALL_STATUS]);
+	row->seen = DatumGetInt16(is->values[CALL_SEEN]);
+	row->branch_id = is->nulls[CALL_BRANCH] ? 0 : DatumGetInt64(is->values[CALL_BRANCH]);
+	row->reason_known = !is->nulls[CALL_REASON];
 }
 
 /* Locks the row of a known call. */
 static bool
 lock_row(const char *provider_call_id, CallRow *row)
 {
-	TcParams params = {0};
-
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_text(&params, provider_call_id);
-	if (tc_execute(&lock_call, &params) == 0)
+	set_id(&row->row, CALL_COMPANY, row->key.company_id);
+	set_text(&row->row, CALL_PROVIDER, "retell");
+	set_text(&row->row, CALL_PROVIDER_ID, provider_call_id);
+	if (!tc_row_lock(&calls, &row->row))
 		return false;
 	take_row(row);
 	return true;
@@ -161,16 +214,16 @@ lock_or_make_row(const TcDelivery *delivery, const TcPlacement *placement, CallR
 {
 	const TcRetellMessage *message = &delivery->message;
 	bool outbound = message->facts.direction && strcmp(message->facts.direction, "outbound") == 0;
-	TcParams params = {0};
 
 	if (lock_row(message->call_id, row))
 		return false;
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_text(&params, message->call_id);
-	tc_param_int8(&params, placement->place.branch_id);
-	tc_param_int8(&params, placement->place.phone_number_id);
-	tc_param_text(&params, outbound ? "outbound" : "inbound");
-	if (tc_execute(&insert_call, &params) > 0)
+	for (int i = CALL_BRANCH; i < CALL_ID; i++)
+		row->row.nulls[i] = true;
+	set_id(&row->row, CALL_BRANCH, placement->place.branch_id);
+	set_id(&row->row, CALL_NUMBER, placement->place.phone_number_id);
+	set_text(&row->row, CALL_STATUS, outbound ? "outbound" : "inbound");
+	tc_row_set(&row->row, CALL_SEEN, Int16GetDatum(0), false);
+	if (tc_row_insert(&calls, &row->row))
 	{
 		take_row(row);
 		return true;
@@ -194,7 +247,7 @@ fold(const CallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *end
 	{
 		folded = tc_call_event_facts(&delivery->message, delivery->received_at);
 		*ended = folded;
-		if (delivery->message.event == TC_RETELL_CALL_ANALYZED && row->disconnection_reason)
+		if (delivery->message.event == TC_RETELL_CALL_ANALYZED && row->reason_known)
 			folded.disconnection_reason = NULL;
 		return folded;
 	}
@@ -208,51 +261,59 @@ fold(const CallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *end
 	return folded;
 }
 
-/* Appends a time, or NULL. */
+/* Sets the length of the call: as told, else, unless it was told before, from start to end. */
 static void
-param_time(TcParams *params, TimestampTz at)
+set_duration(CallRow *row, int64 told_ms)
 {
-	tc_param_datum(params, TimestampTzGetDatum(at), at == 0);
-}
+	TcRow *is = &row->row;
+	Interval *told;
 
-/* Length of the call, if told; else the statement takes it from start to end. */
-static void
-param_duration(TcParams *params, const TcCallFacts *facts)
-{
-	Interval *interval = palloc0(sizeof(Interval));
-
-	interval->time = facts->duration_ms * 1000;
-	tc_param_datum(params, IntervalPGetDatum(interval), facts->duration_ms <= 0);
+	if (told_ms > 0)
+	{
+		told = palloc0(sizeof(Interval));
+		told->time = told_ms * 1000;
+		tc_row_set(is, CALL_DURATION, IntervalPGetDatum(told), false);
+	}
+	else if ((row->seen & TC_SEEN_DURATION) == 0)
+	{
+		is->nulls[CALL_DURATION] = is->nulls[CALL_STARTED] || is->nulls[CALL_ENDED] ||
+								   DatumGetTimestampTz(is->values[CALL_ENDED]) <=
+									   DatumGetTimestampTz(is->values[CALL_STARTED]);
+		if (!is->nulls[CALL_DURATION])
+			is->values[CALL_DURATION] =
+				DirectFunctionCall2(timestamp_mi, is->values[CALL_ENDED], is->values[CALL_STARTED]);
+	}
 }
 
 /* Writes facts, the events seen, and the first move. */
 static void
-write_row(const CallRow *row, const TcCallFacts *facts, const char *status)
+write_row(CallRow *row, const TcCallFacts *facts, const char *status)
 {
-	TcParams params = {0};
-	const TcPlace *place = &row->place;
+	TcRow *is = &row->row;
 
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_int8(&params, row->key.call_id);
-	tc_param_text(&params, facts->direction);
-	tc_param_text(&params, facts->from_number);
-	tc_param_text(&params, facts->to_number);
-	tc_param_text(&params, facts->agent);
-	param_time(&params, facts->started_at);
-	param_time(&params, facts->ended_at);
-	param_time(&params, facts->analyzed_at);
-	tc_param_text(&params, facts->disconnection_reason);
-	param_duration(&params, facts);
-	tc_param_datum(&params, NumericGetDatum(facts->cost_cents), facts->cost_cents == NULL);
-	tc_param_text(&params, facts->sentiment);
-	tc_param_text(&params, facts->summary);
-	tc_param_text(&params, facts->transcript);
-	tc_param_text(&params, facts->recording_url);
-	tc_param_datum(&params, Int16GetDatum((int16) row->seen), false);
-	tc_param_text(&params, status);
-	tc_param_int8(&params, place->branch_id);
-	tc_param_int8(&params, place->phone_number_id);
-	tc_execute(&update_call, &params);
+	set_text(is, CALL_DIRECTION, facts->direction);
+	set_text(is, CALL_FROM, facts->from_number);
+	set_text(is, CALL_TO, facts->to_number);
+	set_text(is, CALL_AGENT, facts->agent);
+	set_time(is, CALL_STARTED, facts->started_at);
+	set_time(is, CALL_ENDED, facts->ended_at);
+	set_time(is, CALL_ANALYZED, facts->analyzed_at);
+	set_text(is, CALL_REASON, facts->disconnection_reason);
+	set_duration(row, facts->duration_ms);
+	if (facts->cost_cents != NULL)
+		tc_row_set(is, CALL_COST, NumericGetDatum(facts->cost_cents), false);
+	set_text(is, CALL_SENTIMENT, facts->sentiment);
+	set_text(is, CALL_SUMMARY, facts->summary);
+	set_text(is, CALL_TRANSCRIPT, facts->transcript);
+	set_text(is, CALL_RECORDING, facts->recording_url);
+	tc_row_set(is, CALL_SEEN, Int16GetDatum((int16) row->seen), false);
+	set_text(is, CALL_STATUS, status);
+	if (row->place.branch_id != 0)
+	{
+		set_id(is, CALL_BRANCH, row->place.branch_id);
+		set_id(is, CALL_NUMBER, row->place.phone_number_id);
+	}
+	tc_row_update(&calls, is);
 }
 
 /*
@@ -291,7 +352,6 @@ write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
 	const char *target = tc_call_target(row->seen, end);
 	const char *via = NULL;
 	const char *first;
-	TcParams params = {0};
 
 	if (target != NULL && strcmp(target, row->status) == 0)
 		target = NULL;
@@ -308,10 +368,8 @@ write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
 		row->status = pstrdup(first);
 	if (via == NULL)
 		return true;
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_int8(&params, row->key.call_id);
-	tc_param_text(&params, target);
-	tc_execute(&move_call, &params);
+	set_text(&row->row, CALL_STATUS, target);
+	tc_row_update(&calls, &row->row);
 	row->status = pstrdup(target);
 	return true;
 }
@@ -381,21 +439,26 @@ tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const 
 				const char *reason)
 {
 	const TcRetellMessage *message = &delivery->message;
-	TcParams params = {0};
+	const char *const texts[] = {delivery->kind,
+								 outcome,
+								 placement->source,
+								 reason,
+								 message->call_id != NULL ? message->call_id : delivery->call_id,
+								 message->facts.from_number,
+								 message->facts.to_number,
+								 message->facts.agent,
+								 GetUserNameFromId(GetOuterUserId(), false)};
+	TcRow row = {0};
 
-	tc_param_int8(&params, placement->place.company_id);
-	tc_param_int8(&params, placement->place.branch_id);
-	tc_param_int8(&params, placement->place.phone_number_id);
-	tc_param_text(&params, delivery->kind);
-	tc_param_text(&params, outcome);
-	tc_param_text(&params, placement->source);
-	tc_param_text(&params, reason);
-	tc_param_text(&params, message->call_id != NULL ? message->call_id : delivery->call_id);
-	tc_param_text(&params, message->facts.from_number);
-	tc_param_text(&params, message->facts.to_number);
-	tc_param_text(&params, message->facts.agent);
-	tc_param_text(&params, GetUserNameFromId(GetOuterUserId(), false));
-	tc_execute(&insert_decision, &params);
+	set_id(&row, 0, placement->place.company_id);
+	set_id(&row, 1, placement->place.branch_id);
+	set_id(&row, 2, placement->place.phone_number_id);
+	for (int i = 0; i < (int) lengthof(texts); i++)
+	{
+		row.nulls[3 + i] = texts[i] == NULL;
+		set_text(&row, 3 + i, texts[i]);
+	}
+	tc_row_insert(&decisions, &row);
 }
 
 /* The call's id in the company that is being acted for. */

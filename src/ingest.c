@@ -24,6 +24,7 @@
 #include "ingest.h"
 #include "quarantine.h"
 #include "rate.h"
+#include "rows.h"
 
 PG_FUNCTION_INFO_V1(tc_ingest_retell);
 
@@ -34,6 +35,7 @@ typedef struct ApplyJob
 	TcPlacement *placement;
 	TcMergeResult merged;
 	bool bound_elsewhere;
+	bool by_statement; /* tried without before */
 } ApplyJob;
 
 /* Binds the call and merges the event, acting for the company; under tc_guard(). */
@@ -47,6 +49,7 @@ run_apply(void *arg)
 	MemoryContext caller = CurrentMemoryContext;
 	TcAct act;
 
+	tc_rows_by_statement = job->by_statement;
 	if (strcmp(placement->source, "binding") != 0 &&
 		tc_binding_make(job->delivery->message.call_id, tenant.company_id) != tenant.company_id)
 	{
@@ -87,8 +90,16 @@ apply(const TcDelivery *delivery, TcPlacement *placement, TcIngested *ingested)
 										   [TC_MERGE_CONFLICT] = "conflict"};
 	ApplyJob job = {.delivery = delivery, .placement = placement};
 	TcFault fault;
+	bool done = tc_guard(run_apply, &job, &fault);
 
-	if (!tc_guard(run_apply, &job, &fault))
+	if (!done && fault.sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
+	{
+		/* made by another session at this very moment: a statement waits and then finds it */
+		job.by_statement = true;
+		done = tc_guard(run_apply, &job, &fault);
+	}
+	tc_rows_by_statement = false;
+	if (!done)
 	{
 		ingested->outcome = "quarantined";
 		ingested->reason = "not_applicable";

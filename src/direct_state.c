@@ -1,0 +1,542 @@
+/*
+ * direct_state.c
+ *		What is kept of a table that is written directly (direct.c), and which tables are fit.
+ *
+ * Per process and table: the executor's state for it (compiled checks and defaults, index and
+ * trigger information), the columns by name, how to find a row by its key, how to find the rows
+ * that its foreign keys name.  It is forgotten when the relation cache says that the table, or one
+ * that it refers to, has changed.
+ *
+ * Fit is a table that has nothing which direct.c does not know: only B-tree indexes without
+ * expressions or predicates, foreign keys that are checked at once, triggers of ours, functions
+ * built into the server in its checks and defaults.
+ *
+ * State that an error left in use is given up: its slots may hold what the error has released.  It
+ * goes with the transaction, for whoever is using it may be a caller of ours.
+ *
+ * Process-local; no locks.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "catalog/index.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "rewrite/rowsecurity.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "direct_state.h"
+#include "scope.h"
+
+/* More tables than this are not kept; ten partitions of each are in use at the very most. */
+#define MAX_TABLES 64
+
+extern Datum tc_lifecycle_trigger(PG_FUNCTION_ARGS);
+extern Datum tc_scope_freeze_trigger(PG_FUNCTION_ARGS);
+extern Datum tc_scope_guard_trigger(PG_FUNCTION_ARGS);
+extern Datum tc_scope_truncate_trigger(PG_FUNCTION_ARGS);
+
+/* The hash table's entries point to the state, which moves out of it when it is given up. */
+typedef struct Entry
+{
+	Oid relid; /* key */
+	TcDirect *table;
+} Entry;
+
+static HTAB *tables = NULL;
+static uint64 changes = 0; /* counts the messages of the relation cache */
+
+/* Relation cache callback. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	Entry *entry;
+
+	changes++;
+	hash_seq_init(&status, tables);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		TcDirect *table = entry->table;
+
+		if (table == NULL)
+			continue;
+		table->stale |= relid == InvalidOid || relid == table->relid;
+		for (int i = 0; i < table->nparents; i++)
+			table->stale |= relid == table->parents[i].relid;
+	}
+}
+
+/* Is the function none of the server's own? */
+static bool
+is_foreign_function(Oid funcid, void *context)
+{
+	return funcid >= FirstNormalObjectId;
+}
+
+/* Does the expression call a function that is none of the server's own? */
+static bool
+calls_foreign_code(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_foreign_function, context))
+		return true;
+	return expression_tree_walker(node, calls_foreign_code, context);
+}
+
+/* Can the table's checks be kept compiled? */
+static bool
+checks_fit(TupleDesc desc)
+{
+	int nchecks = desc->constr == NULL ? 0 : desc->constr->num_check;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (TupleDescAttr(desc, i)->attgenerated != '\0')
+			return false;
+	}
+	for (int i = 0; i < nchecks; i++)
+	{
+		if (calls_foreign_code(stringToNode(desc->constr->check[i].ccbin), NULL))
+			return false;
+	}
+	return true;
+}
+
+/* Are the policies on the table ours, of which our callers are sure to abide by? */
+static bool
+policies_are_ours(Relation rel)
+{
+	ListCell *cell;
+
+	if (rel->rd_rsdesc == NULL)
+		return true;
+	foreach(cell, rel->rd_rsdesc->policies)
+	{
+		const RowSecurityPolicy *policy = lfirst(cell);
+
+		if (strcmp(policy->policy_name, TC_POLICY) != 0 &&
+			strcmp(policy->policy_name, TC_POLICY_RESTRICTIVE) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* An index that needs nothing but the columns' values? */
+static bool
+is_plain_index(Relation index)
+{
+	return index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indisvalid &&
+		   index->rd_index->indisready && index->rd_index->indimmediate &&
+		   RelationGetIndexExpressions(index) == NIL && RelationGetIndexPredicate(index) == NIL;
+}
+
+/* Notes the indexes; false if one is not plain. */
+static bool
+prepare_indexes(TcDirect *table, Relation rel)
+{
+	List *indexes = RelationGetIndexList(rel);
+	ResultRelInfo *target = table->target;
+	ListCell *cell;
+	bool fit = true;
+
+	target->ri_IndexRelationDescs = palloc0((list_length(indexes) + 1) * sizeof(Relation));
+	target->ri_IndexRelationInfo = palloc0((list_length(indexes) + 1) * sizeof(IndexInfo *));
+	foreach(cell, indexes)
+	{
+		Relation index = index_open(lfirst_oid(cell), RowExclusiveLock);
+
+		fit = fit && is_plain_index(index);
+		target->ri_IndexRelationInfo[target->ri_NumIndices++] = BuildIndexInfo(index);
+		index_close(index, NoLock);
+	}
+	return fit;
+}
+
+/* What to do with a trigger. */
+typedef enum TriggerUse
+{
+	TRIGGER_FIRES,
+	TRIGGER_HOLDS,	/* what it would check holds by construction */
+	TRIGGER_PARENT, /* a foreign key, checked by direct.c */
+	TRIGGER_UNFIT
+} TriggerUse;
+
+/* Finds out what to do with a trigger of that function. */
+static TriggerUse
+use_of_trigger(const Trigger *trigger, const FmgrInfo *function)
+{
+	switch (RI_FKey_trigger_type(trigger->tgfoid))
+	{
+		case RI_TRIGGER_PK:
+			return trigger->tgdeferrable ? TRIGGER_UNFIT : TRIGGER_FIRES;
+		case RI_TRIGGER_FK:
+			return trigger->tgdeferrable ? TRIGGER_UNFIT : TRIGGER_PARENT;
+	}
+	if (function->fn_addr == tc_lifecycle_trigger)
+		return TRIGGER_FIRES;
+	if (function->fn_addr == tc_scope_freeze_trigger ||
+		function->fn_addr == tc_scope_guard_trigger ||
+		function->fn_addr == tc_scope_truncate_trigger)
+		return TRIGGER_HOLDS;
+	return TRIGGER_UNFIT;
+}
+
+/* Fills the keys of a look-up by an index; false unless it is unique over exactly these columns. */
+static bool
+prepare_lookup(TcLookup *lookup, Relation index, const AttrNumber *columns, int ncolumns)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (!is_plain_index(index) || !form->indisunique || form->indnkeyatts != ncolumns ||
+		ncolumns > TC_MAX_KEYS)
+		return false;
+	for (int i = 0; i < ncolumns; i++)
+	{
+		Oid equals = get_opfamily_member(index->rd_opfamily[i], index->rd_opcintype[i],
+										 index->rd_opcintype[i], BTEqualStrategyNumber);
+		int from = 0;
+
+		while (from < ncolumns && columns[from] != form->indkey.values[i])
+			from++;
+		if (from == ncolumns || !OidIsValid(equals))
+			return false;
+		lookup->source[i] = from;
+		ScanKeyEntryInitialize(&lookup->keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+							   index->rd_indcollation[i], get_opcode(equals), (Datum) 0);
+	}
+	lookup->nkeys = ncolumns;
+	lookup->index = RelationGetRelid(index);
+	return true;
+}
+
+/* Is the constraint of the simple kind: NULL in a column means that nothing is named? */
+static bool
+is_simple_match(Oid constraint)
+{
+	HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	bool simple;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	simple = ((Form_pg_constraint) GETSTRUCT(tuple))->confmatchtype == FKCONSTR_MATCH_SIMPLE;
+	ReleaseSysCache(tuple);
+	return simple;
+}
+
+/* A slot of one's own: it holds on to no descriptor of the relation cache. */
+static TupleTableSlot *
+make_slot(Relation rel, const TupleTableSlotOps *ops)
+{
+	return MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)), ops);
+}
+
+/* Prepares to find the row that a foreign key names; false if this is no plain foreign key. */
+static bool
+prepare_parent(TcDirect *table, Relation rel, const ForeignKeyCacheInfo *fk, Oid indexid)
+{
+	TcParent *parent = &table->parents[table->nparents];
+	Relation named = table_open(fk->confrelid, RowShareLock);
+	Relation index = index_open(indexid, AccessShareLock);
+	bool fit = named->rd_rel->relkind == RELKIND_RELATION && is_simple_match(fk->conoid) &&
+			   prepare_lookup(&parent->lookup, index, fk->confkey, fk->nkeys);
+
+	for (int i = 0; i < fk->nkeys && fit; i++)
+	{
+		int from = parent->lookup.source[i];
+
+		fit = TupleDescAttr(RelationGetDescr(rel), fk->conkey[from] - 1)->atttypid ==
+			  index->rd_opcintype[i];
+		parent->lookup.source[i] = fk->conkey[from];
+	}
+	parent->relid = fk->confrelid;
+	parent->constraint = fk->conoid;
+	parent->slot = make_slot(named, table_slot_callbacks(named));
+	table->nparents++;
+	index_close(index, NoLock);
+	table_close(named, NoLock);
+	return fit;
+}
+
+/* Prepares the foreign key of a trigger; false if that cannot be. */
+static bool
+prepare_foreign_key(TcDirect *table, Relation rel, const Trigger *trigger)
+{
+	ListCell *cell;
+
+	if (!TRIGGER_FOR_INSERT(trigger->tgtype))
+		return true; /* there is one for inserts as well */
+	foreach(cell, RelationGetFKeyList(rel))
+	{
+		const ForeignKeyCacheInfo *fk = lfirst(cell);
+
+		if (fk->conoid == trigger->tgconstraint)
+			return table->nparents < TC_MAX_PARENTS &&
+				   prepare_parent(table, rel, fk, trigger->tgconstrindid);
+	}
+	return false;
+}
+
+/* Says in the summary of the triggers which kinds are left. */
+static void
+summarize_triggers(TriggerDesc *desc)
+{
+	desc->trig_insert_before_row = desc->trig_update_before_row = false;
+	desc->trig_insert_before_statement = desc->trig_update_before_statement = false;
+	desc->trig_insert_after_row = desc->trig_update_after_row = false;
+	for (int i = 0; i < desc->numtriggers; i++)
+	{
+		int16 type = desc->triggers[i].tgtype;
+
+		if (!TRIGGER_FOR_ROW(type) || !TRIGGER_FOR_AFTER(type))
+			continue;
+		desc->trig_insert_after_row |= TRIGGER_FOR_INSERT(type);
+		desc->trig_update_after_row |= TRIGGER_FOR_UPDATE(type);
+	}
+}
+
+/* Keeps the triggers that are to fire; false if there is one that we do not know. */
+static bool
+prepare_triggers(TcDirect *table, Relation rel)
+{
+	TriggerDesc *desc = table->target->ri_TrigDesc;
+	int kept = 0;
+
+	if (desc == NULL)
+		return true;
+	for (int i = 0; i < desc->numtriggers; i++)
+	{
+		Trigger *trigger = &desc->triggers[i];
+		FmgrInfo function;
+		TriggerUse use;
+
+		fmgr_info(trigger->tgfoid, &function);
+		use = use_of_trigger(trigger, &function);
+		if (use == TRIGGER_UNFIT ||
+			(use == TRIGGER_PARENT && !prepare_foreign_key(table, rel, trigger)))
+			return false;
+		if (use != TRIGGER_FIRES)
+			continue;
+		desc->triggers[kept] = *trigger;
+		table->target->ri_TrigFunctions[kept++] = function;
+	}
+	desc->numtriggers = kept;
+	summarize_triggers(desc);
+	return true;
+}
+
+/* Compiles the defaults; false if one calls what the server does not bring along. */
+static bool
+prepare_defaults(TcDirect *table, Relation rel)
+{
+	TupleDesc desc = RelationGetDescr(rel);
+
+	table->defaults = palloc0(desc->natts * sizeof(ExprState *));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		bool given = TupleDescAttr(desc, i)->attisdropped;
+		Node *expr;
+
+		for (int c = 0; c < table->columns->written; c++)
+			given = given || table->attnums[c] == i + 1;
+		expr = given ? NULL : build_column_default(rel, i + 1);
+		if (expr == NULL)
+			continue;
+		if (calls_foreign_code(expr, NULL))
+			return false;
+		table->defaults[i] = ExecInitExpr(expression_planner((Expr *) expr), NULL);
+	}
+	return true;
+}
+
+/* Finds the columns by name, and an index by which a row is found; false if one is missing. */
+static bool
+prepare_columns(TcDirect *table, Relation rel)
+{
+	const TcColumns *columns = table->columns;
+	ListCell *cell;
+
+	for (int i = 0; i < columns->count; i++)
+	{
+		AttrNumber attnum = get_attnum(RelationGetRelid(rel), columns->list[i].name);
+
+		if (attnum == InvalidAttrNumber ||
+			TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid != columns->list[i].type)
+			return false;
+		table->attnums[i] = attnum;
+	}
+	if (columns->keys == 0 || rel->rd_rel->relkind != RELKIND_RELATION)
+		return true;
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+		bool serves = prepare_lookup(&table->key, index, table->attnums, columns->keys);
+
+		index_close(index, NoLock);
+		if (serves)
+			return true;
+	}
+	return false;
+}
+
+/* Notes by which column a table is partitioned; false unless it is by ranges of one column. */
+static bool
+prepare_partitioned(TcDirect *table, Relation rel)
+{
+	PartitionKey key = RelationGetPartitionKey(rel);
+
+	if (key->strategy != PARTITION_STRATEGY_RANGE || key->partnatts != 1 || key->partattrs[0] == 0)
+		return false;
+	table->partitioned_by = key->partattrs[0];
+	return true;
+}
+
+/* Makes the executor's state of a table; false if it is not fit. */
+static bool
+prepare_target(TcDirect *table, Relation rel)
+{
+	if (!checks_fit(RelationGetDescr(rel)))
+		return false;
+	table->estate = CreateExecutorState();
+	table->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->target, rel, 0, NULL, 0);
+	table->estate->es_opened_result_relations = list_make1(table->target);
+	tc_epq_init(&table->epq, table->estate);
+	table->slot = make_slot(rel, &TTSOpsVirtual);
+	table->found = make_slot(rel, table_slot_callbacks(rel));
+	table->target->ri_TrigOldSlot = make_slot(rel, table_slot_callbacks(rel));
+	table->target->ri_TrigNewSlot = make_slot(rel, table_slot_callbacks(rel));
+	return prepare_triggers(table, rel) && prepare_indexes(table, rel) &&
+		   prepare_defaults(table, rel);
+}
+
+/* Do all triggers of a partitioned table belong to statements and to us, or to its partitions? */
+static bool
+partitioned_triggers_fit(Relation rel)
+{
+	const TriggerDesc *desc = rel->trigdesc;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+	{
+		FmgrInfo function;
+
+		if (TRIGGER_FOR_ROW(desc->triggers[i].tgtype))
+			continue;
+		fmgr_info(desc->triggers[i].tgfoid, &function);
+		if (use_of_trigger(&desc->triggers[i], &function) != TRIGGER_HOLDS)
+			return false;
+	}
+	return true;
+}
+
+/* Is the table fit?  Makes what is kept of it, in the current memory context. */
+static bool
+prepare_table(TcDirect *table, Relation rel)
+{
+	if (rel->rd_rules != NULL || (table->columns->tenants && !policies_are_ours(rel)) ||
+		!prepare_columns(table, rel))
+		return false;
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		return partitioned_triggers_fit(rel) && prepare_partitioned(table, rel);
+	return rel->rd_rel->relkind == RELKIND_RELATION && prepare_target(table, rel);
+}
+
+/* Makes the state of a table. */
+static TcDirect *
+make_state(Relation rel, const TcColumns *columns)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "tenantcall table", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	TcDirect *table = palloc0(sizeof(TcDirect));
+	uint64 before = changes;
+
+	table->relid = RelationGetRelid(rel);
+	table->context = context;
+	table->columns = columns;
+	table->fit = prepare_table(table, rel);
+	table->stale = changes != before; /* good for once */
+	MemoryContextSwitchTo(caller);
+	MemoryContextSetParent(context, TopMemoryContext);
+	return table;
+}
+
+/* Gives the state up: at once, or, where an error or a caller left it in use, with the transaction.
+ */
+static void
+drop_state(Entry *entry)
+{
+	TcDirect *table = entry->table;
+
+	entry->table = NULL;
+	if (table == NULL)
+		return;
+	if (table->in_use)
+		MemoryContextSetParent(table->context, TopTransactionContext);
+	else
+		MemoryContextDelete(table->context);
+}
+
+/* Makes the hash table; empties it when it has become large. */
+static void
+prepare_hash(void)
+{
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(Entry)};
+	HASH_SEQ_STATUS status;
+	Entry *entry;
+
+	if (tables == NULL)
+	{
+		tables = hash_create("tenantcall tables", 16, &control, HASH_ELEM | HASH_BLOBS);
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	}
+	if (hash_get_num_entries(tables) < MAX_TABLES)
+		return;
+	hash_seq_init(&status, tables);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		drop_state(entry);
+		hash_search(tables, &entry->relid, HASH_REMOVE, NULL);
+	}
+}
+
+/* What is known of the open table. */
+TcDirect *
+tc_direct_state(Relation rel, const TcColumns *columns)
+{
+	Oid relid = RelationGetRelid(rel);
+	Entry *entry = tables == NULL ? NULL : hash_search(tables, &relid, HASH_FIND, NULL);
+	TcDirect *table = entry == NULL ? NULL : entry->table;
+
+	if (likely(table != NULL && !table->stale && !table->in_use && table->columns == columns))
+		return table;
+	prepare_hash();
+	table = make_state(rel, columns);
+	entry = hash_search(tables, &relid, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		entry = hash_search(tables, &relid, HASH_ENTER, NULL);
+		entry->table = NULL;
+	}
+	drop_state(entry);
+	entry->table = table;
+	return table;
+}

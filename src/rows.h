@@ -1,0 +1,45 @@
+/*
+ * rows.h
+ *		Single rows of the tenants' tables: directly where possible, by statements elsewhere.
+ */
+#ifndef TC_ROWS_H
+#define TC_ROWS_H
+
+#include "postgres.h"
+
+#include "act.h"
+#include "direct.h"
+
+/* A table of the tenants, by the columns that are handled; one static object of each. */
+typedef struct TcTable
+{
+	const char *name;
+	TcColumns columns;
+	/* made at first use */
+	TcStatement insert;
+	TcStatement lock;
+	TcStatement update;
+} TcTable;
+
+/* Set to take statements only; for what came to grief without. */
+extern bool tc_rows_by_statement;
+
+/*
+ * The caller acts for the company of the row (act.h).  Values that are filled in are allocated in
+ * the current memory context, or that of SPI.  An insert that finds another row of the same key is
+ * false; one that another session makes at that very time may raise a unique violation: repeat it
+ * with tc_rows_by_statement, which waits.
+ */
+extern bool tc_row_lock(TcTable *table, TcRow *row);
+extern bool tc_row_insert(TcTable *table, TcRow *row);
+extern void tc_row_update(TcTable *table, TcRow *row);
+
+/* Sets a column of a row. */
+static inline void
+tc_row_set(TcRow *row, int column, Datum value, bool isnull)
+{
+	row->values[column] = value;
+	row->nulls[column] = isnull;
+}
+
+#endif /* TC_ROWS_H */
