@@ -29,8 +29,10 @@
 #include "call_core.h"
 #include "call_events.h"
 #include "calls.h"
+#include "inval.h"
 #include "lifecycle.h"
 #include "rows.h"
+#include "telephony.h"
 
 int tc_calls_max_body = 4096;
 int tc_calls_function_lease = 120;
@@ -119,16 +121,6 @@ static TcStatement find_call = {
 		   "AND provider = 'retell' AND provider_call_id = $1",
 	.nparams = 1,
 	.types = {TEXTOID},
-};
-static TcStatement end_state = {
-	.sql = "SELECT coalesce("
-		   "(SELECT r.state FROM tenantcall.disconnection_reasons AS r WHERE r.reason = $1), "
-		   "(SELECT d.state FROM tenantcall.disconnection_reason_defaults AS d "
-		   "WHERE d.reason = $1), "
-		   "CASE $2 WHEN 'error' THEN 'failed' WHEN 'not_connected' THEN 'not_connected' "
-		   "ELSE 'completed' END)",
-	.nparams = 2,
-	.types = {TEXTOID, TEXTOID},
 };
 
 /* The call's row while it is locked. */
@@ -316,6 +308,32 @@ write_row(CallRow *row, const TcCallFacts *facts, const char *status)
 	tc_row_update(&calls, is);
 }
 
+/* Takes the state from a row of reasons. */
+static bool
+visit_reason(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	*(char **) arg = tc_row_text(tuple, desc, "state");
+	return false;
+}
+
+/* The state in which a call ends for a reason: as operators say, else as shipped; NULL: unknown. */
+static const char *
+state_of_reason(const char *reason)
+{
+	static const char *const tables[] = {"disconnection_reasons", "disconnection_reason_defaults"};
+	char *state = NULL;
+
+	if (reason == NULL)
+		return NULL;
+	for (int i = 0; i < (int) lengthof(tables) && state == NULL; i++)
+	{
+		TcMatch match = {"reason", TEXTOID, CStringGetTextDatum(reason)};
+
+		tc_read_rows(tc_own_relation(tables[i]), &match, 1, visit_reason, &state);
+	}
+	return state;
+}
+
 /*
  * The state that the end of the call says; NULL until the end was seen.  A reason that is unknown
  * or missing never decides alone: then the vendor's status of the call helps.
@@ -323,16 +341,16 @@ write_row(CallRow *row, const TcCallFacts *facts, const char *status)
 static const char *
 find_end_state(const CallRow *row, TcRetellEvent event, const TcCallFacts *ended)
 {
-	TcParams params = {0};
+	const char *state;
 
 	if ((row->seen & TC_SEEN_ENDED) == 0)
 		return NULL;
 	if (event != TC_RETELL_CALL_ENDED)
 		return row->status; /* the end came before, and has moved the call there */
-	tc_param_text(&params, ended->disconnection_reason);
-	tc_param_text(&params, ended->call_status);
-	tc_execute(&end_state, &params);
-	return tc_result_text(1);
+	state = state_of_reason(ended->disconnection_reason);
+	if (state != NULL)
+		return state;
+	return tc_call_end_by_status(ended->call_status);
 }
 
 /* Does the lifecycle allow the move? */

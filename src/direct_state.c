@@ -34,7 +34,6 @@
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rowsecurity.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/partcache.h"
@@ -43,6 +42,7 @@
 
 #include "compat.h"
 #include "direct_state.h"
+#include "inval.h"
 #include "scope.h"
 
 /* More tables than this are not kept; ten partitions of each are in use at the very most. */
@@ -65,7 +65,7 @@ static uint64 changes = 0; /* counts the messages of the relation cache */
 
 /* Relation cache callback. */
 static void
-relation_changed(Datum arg, Oid relid)
+relation_changed(Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	Entry *entry;
@@ -506,7 +506,7 @@ prepare_hash(void)
 	if (tables == NULL)
 	{
 		tables = hash_create("tenantcall tables", 16, &control, HASH_ELEM | HASH_BLOBS);
-		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		tc_on_relation_change(relation_changed);
 	}
 	if (hash_get_num_entries(tables) < MAX_TABLES)
 		return;

@@ -47,7 +47,7 @@ forget(void)
 
 /* Relation cache callback. */
 static void
-relation_changed(Datum arg, Oid relid)
+relation_changed(Oid relid)
 {
 	if (relid == InvalidOid || relid == installation_relid ||
 		(place_exists && (relid == place.companies || relid == place.branches ||
@@ -73,7 +73,7 @@ register_callbacks(void)
 
 	if (registered)
 		return;
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	tc_on_relation_change(relation_changed);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
 	registered = true;
 }

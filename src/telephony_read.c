@@ -26,13 +26,13 @@
 #include "executor/tuptable.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "inval.h"
 #include "telephony.h"
 
 /* More ways than this are not kept; there are about a dozen in the library. */
@@ -53,7 +53,7 @@ static uint64 changes = 0; /* counts the messages of the relation cache */
 
 /* Relation cache callback. */
 static void
-relation_changed(Datum arg, Oid relid)
+relation_changed(Oid relid)
 {
 	changes++;
 	for (int i = 0; i < MAX_WAYS; i++)
@@ -188,7 +188,7 @@ make_way(Relation rel, const TcMatch *matches, int nmatches)
 		MemoryContextSwitchTo(TopMemoryContext); /* comparisons may keep things */
 
 	if (!registered)
-		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		tc_on_relation_change(relation_changed);
 	registered = true;
 	before = changes;
 	fill_keys(rel, matches, &way);
