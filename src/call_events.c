@@ -35,6 +35,7 @@ static TcTable events = {.name = "call_events",
 									 .count = lengthof(event_columns),
 									 .keys = 4,
 									 .written = lengthof(event_columns),
+									 .inserts_only = true,
 									 .parents_locked = true,
 									 .tenants = true}};
 

@@ -28,6 +28,7 @@
 #include "act.h"
 #include "call_core.h"
 #include "call_events.h"
+#include "call_row.h"
 #include "calls.h"
 #include "inval.h"
 #include "lifecycle.h"
@@ -36,70 +37,6 @@
 
 int tc_calls_max_body = 4096;
 int tc_calls_function_lease = 120;
-
-/* Columns of calls: the key, what is written, what the database fills in. */
-enum
-{
-	CALL_COMPANY,
-	CALL_PROVIDER,
-	CALL_PROVIDER_ID,
-	CALL_BRANCH,
-	CALL_NUMBER,
-	CALL_STATUS,
-	CALL_DIRECTION,
-	CALL_FROM,
-	CALL_TO,
-	CALL_AGENT,
-	CALL_STARTED,
-	CALL_ENDED,
-	CALL_ANALYZED,
-	CALL_REASON,
-	CALL_DURATION,
-	CALL_COST,
-	CALL_SENTIMENT,
-	CALL_SUMMARY,
-	CALL_TRANSCRIPT,
-	CALL_RECORDING,
-	CALL_SEEN,
-	CALL_ID,
-	CALL_CREATED,
-	N_CALL_COLUMNS
-};
-
-static const TcColumn call_columns[] = {
-	[CALL_COMPANY] = {"company_id", INT8OID},
-	[CALL_PROVIDER] = {"provider", TEXTOID},
-	[CALL_PROVIDER_ID] = {"provider_call_id", TEXTOID},
-	[CALL_BRANCH] = {"branch_id", INT8OID},
-	[CALL_NUMBER] = {"phone_number_id", INT8OID},
-	[CALL_STATUS] = {"status", TEXTOID},
-	[CALL_DIRECTION] = {"direction", TEXTOID},
-	[CALL_FROM] = {"from_number", TEXTOID},
-	[CALL_TO] = {"to_number", TEXTOID},
-	[CALL_AGENT] = {"agent", TEXTOID},
-	[CALL_STARTED] = {"started_at", TIMESTAMPTZOID},
-	[CALL_ENDED] = {"ended_at", TIMESTAMPTZOID},
-	[CALL_ANALYZED] = {"analyzed_at", TIMESTAMPTZOID},
-	[CALL_REASON] = {"disconnection_reason", TEXTOID},
-	[CALL_DURATION] = {"duration", INTERVALOID},
-	[CALL_COST] = {"cost_cents", NUMERICOID},
-	[CALL_SENTIMENT] = {"sentiment", TEXTOID},
-	[CALL_SUMMARY] = {"summary", TEXTOID},
-	[CALL_TRANSCRIPT] = {"transcript", TEXTOID},
-	[CALL_RECORDING] = {"recording_url", TEXTOID},
-	[CALL_SEEN] = {"events_seen", INT2OID},
-	[CALL_ID] = {"call_id", INT8OID},
-	[CALL_CREATED] = {"created_at", TIMESTAMPTZOID},
-};
-
-StaticAssertDecl(lengthof(call_columns) == N_CALL_COLUMNS, "a name and type for each column");
-
-static TcTable calls = {.name = "calls",
-						.columns = {.list = call_columns,
-									.count = N_CALL_COLUMNS,
-									.keys = CALL_BRANCH,
-									.written = CALL_ID,
-									.tenants = true}};
 
 static const TcColumn decision_columns[] = {
 	{"company_id", INT8OID},	  {"branch_id", INT8OID},
@@ -114,6 +51,7 @@ static TcTable decisions = {.name = "tenant_decisions",
 							.columns = {.list = decision_columns,
 										.count = lengthof(decision_columns),
 										.written = lengthof(decision_columns),
+										.inserts_only = true,
 										.tenants = true}};
 
 static TcStatement find_call = {
@@ -122,18 +60,6 @@ static TcStatement find_call = {
 	.nparams = 1,
 	.types = {TEXTOID},
 };
-
-/* The call's row while it is locked. */
-typedef struct CallRow
-{
-	TcRow row;
-	TcCallKey key;
-	int64 branch_id;
-	char *status;
-	bool reason_known; /* does it have a reason for its end? */
-	int seen;
-	TcPlace place; /* branch and number to be written; none: they stay */
-} CallRow;
 
 /* Defines the settings. */
 void
@@ -150,87 +76,12 @@ tc_calls_init(void)
 							NULL, NULL);
 }
 
-/* Sets a text; NULL leaves the column as it is. */
-static void
-set_text(TcRow *row, int column, const char *value)
-{
-	if (value != NULL)
-		tc_row_set(row, column, CStringGetTextDatum(value), false);
-}
-
-/* Sets a time; 0 leaves the column as it is. */
-static void
-set_time(TcRow *row, int column, TimestampTz at)
-{
-	if (at != 0)
-		tc_row_set(row, column, TimestampTzGetDatum(at), false);
-}
-
-/* Sets an id; 0 is NULL. */
-static void
-set_id(TcRow *row, int column, int64 id)
-{
-	tc_row_set(row, column, Int64GetDatum(id), id == 0);
-}
-
-/* Takes what decides from the row that was locked or inserted. */
-static void
-take_row(CallRow *row)
-{
-	const TcRow *is = &row->row;
-
-	row->key.call_id = DatumGetInt64(is->values[CALL_ID]);
-	row->key.created_at = DatumGetTimestampTz(is->values[CALL_CREATED]);
-	row->status = TextDatumGetCString(is->values[CALL_STATUS]);
-	row->seen = DatumGetInt16(is->values[CALL_SEEN]);
-	row->branch_id = is->nulls[CALL_BRANCH] ? 0 : DatumGetInt64(is->values[CALL_BRANCH]);
-	row->reason_known = !is->nulls[CALL_REASON];
-}
-
-/* Locks the row of a known call. */
-static bool
-lock_row(const char *provider_call_id, CallRow *row)
-{
-	set_id(&row->row, CALL_COMPANY, row->key.company_id);
-	set_text(&row->row, CALL_PROVIDER, "retell");
-	set_text(&row->row, CALL_PROVIDER_ID, provider_call_id);
-	if (!tc_row_lock(&calls, &row->row))
-		return false;
-	take_row(row);
-	return true;
-}
-
-/* Locks the call's row, making it if it is not there; true if it was made. */
-static bool
-lock_or_make_row(const TcDelivery *delivery, const TcPlacement *placement, CallRow *row)
-{
-	const TcRetellMessage *message = &delivery->message;
-	bool outbound = message->facts.direction && strcmp(message->facts.direction, "outbound") == 0;
-
-	if (lock_row(message->call_id, row))
-		return false;
-	for (int i = CALL_BRANCH; i < CALL_ID; i++)
-		row->row.nulls[i] = true;
-	set_id(&row->row, CALL_BRANCH, placement->place.branch_id);
-	set_id(&row->row, CALL_NUMBER, placement->place.phone_number_id);
-	set_text(&row->row, CALL_STATUS, outbound ? "outbound" : "inbound");
-	tc_row_set(&row->row, CALL_SEEN, Int16GetDatum(0), false);
-	if (tc_row_insert(&calls, &row->row))
-	{
-		take_row(row);
-		return true;
-	}
-	if (!lock_row(message->call_id, row))
-		tc_call_report_changed();
-	return false;
-}
-
 /*
  * The facts to write, and in *ended those of the end alone, which decide the state.  Of the
  * reason for the end, the end's own word beats the analysis's.
  */
 static TcCallFacts
-fold(const CallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *ended)
+fold(const TcCallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *ended)
 {
 	TcCallFacts stages[TC_SEEN_ANALYZED + 1];
 	TcCallFacts folded = {0};
@@ -251,61 +102,6 @@ fold(const CallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *end
 	if (ended->disconnection_reason != NULL)
 		folded.disconnection_reason = ended->disconnection_reason;
 	return folded;
-}
-
-/* Sets the length of the call: as told, else, unless it was told before, from start to end. */
-static void
-set_duration(CallRow *row, int64 told_ms)
-{
-	TcRow *is = &row->row;
-	Interval *told;
-
-	if (told_ms > 0)
-	{
-		told = palloc0(sizeof(Interval));
-		told->time = told_ms * 1000;
-		tc_row_set(is, CALL_DURATION, IntervalPGetDatum(told), false);
-	}
-	else if ((row->seen & TC_SEEN_DURATION) == 0)
-	{
-		is->nulls[CALL_DURATION] = is->nulls[CALL_STARTED] || is->nulls[CALL_ENDED] ||
-								   DatumGetTimestampTz(is->values[CALL_ENDED]) <=
-									   DatumGetTimestampTz(is->values[CALL_STARTED]);
-		if (!is->nulls[CALL_DURATION])
-			is->values[CALL_DURATION] =
-				DirectFunctionCall2(timestamp_mi, is->values[CALL_ENDED], is->values[CALL_STARTED]);
-	}
-}
-
-/* Writes facts, the events seen, and the first move. */
-static void
-write_row(CallRow *row, const TcCallFacts *facts, const char *status)
-{
-	TcRow *is = &row->row;
-
-	set_text(is, CALL_DIRECTION, facts->direction);
-	set_text(is, CALL_FROM, facts->from_number);
-	set_text(is, CALL_TO, facts->to_number);
-	set_text(is, CALL_AGENT, facts->agent);
-	set_time(is, CALL_STARTED, facts->started_at);
-	set_time(is, CALL_ENDED, facts->ended_at);
-	set_time(is, CALL_ANALYZED, facts->analyzed_at);
-	set_text(is, CALL_REASON, facts->disconnection_reason);
-	set_duration(row, facts->duration_ms);
-	if (facts->cost_cents != NULL)
-		tc_row_set(is, CALL_COST, NumericGetDatum(facts->cost_cents), false);
-	set_text(is, CALL_SENTIMENT, facts->sentiment);
-	set_text(is, CALL_SUMMARY, facts->summary);
-	set_text(is, CALL_TRANSCRIPT, facts->transcript);
-	set_text(is, CALL_RECORDING, facts->recording_url);
-	tc_row_set(is, CALL_SEEN, Int16GetDatum((int16) row->seen), false);
-	set_text(is, CALL_STATUS, status);
-	if (row->place.branch_id != 0)
-	{
-		set_id(is, CALL_BRANCH, row->place.branch_id);
-		set_id(is, CALL_NUMBER, row->place.phone_number_id);
-	}
-	tc_row_update(&calls, is);
 }
 
 /* Takes the state from a row of reasons. */
@@ -339,7 +135,7 @@ state_of_reason(const char *reason)
  * or missing never decides alone: then the vendor's status of the call helps.
  */
 static const char *
-find_end_state(const CallRow *row, TcRetellEvent event, const TcCallFacts *ended)
+find_end_state(const TcCallRow *row, TcRetellEvent event, const TcCallFacts *ended)
 {
 	const char *state;
 
@@ -365,7 +161,7 @@ may_move(const char *from, const char *to)
 
 /* Writes the facts and moves the state where the events seen say; false if it cannot go there. */
 static bool
-write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
+write_and_move(TcCallRow *row, const TcCallFacts *facts, const char *end)
 {
 	const char *target = tc_call_target(row->seen, end);
 	const char *via = NULL;
@@ -378,23 +174,22 @@ write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
 	first = via != NULL ? via : target;
 	if (first != NULL && !may_move(row->status, first))
 	{
-		write_row(row, facts, NULL);
+		tc_call_row_write(row, facts, NULL);
 		return false;
 	}
-	write_row(row, facts, first);
+	tc_call_row_write(row, facts, first);
 	if (first != NULL)
 		row->status = pstrdup(first);
 	if (via == NULL)
 		return true;
-	set_text(&row->row, CALL_STATUS, target);
-	tc_row_update(&calls, &row->row);
+	tc_call_row_move(row, target);
 	row->status = pstrdup(target);
 	return true;
 }
 
 /* Folds in an event that was not there before. */
 static void
-apply_event(const TcDelivery *delivery, CallRow *row, TcMergeResult *result)
+apply_event(const TcDelivery *delivery, TcCallRow *row, TcMergeResult *result)
 {
 	TcRetellEvent event = delivery->message.event;
 	bool late = tc_call_is_late(row->seen, event);
@@ -422,11 +217,11 @@ void
 tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMergeResult *result)
 {
 	const TcRetellMessage *message = &delivery->message;
-	CallRow row = {.key.company_id = placement->place.company_id};
+	TcCallRow row = {.key.company_id = placement->place.company_id};
 
 	tc_lifecycle_set_event(message->event_name);
 	memset(result, 0, sizeof(*result));
-	result->new_call = lock_or_make_row(delivery, placement, &row);
+	result->new_call = tc_call_row_take(delivery, placement, &row);
 	result->call_id = row.key.call_id;
 	result->branch_id = row.branch_id;
 	if (!result->new_call && tc_call_is_first(row.seen, message->event) &&
@@ -468,14 +263,11 @@ tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const 
 								 GetUserNameFromId(GetOuterUserId(), false)};
 	TcRow row = {0};
 
-	set_id(&row, 0, placement->place.company_id);
-	set_id(&row, 1, placement->place.branch_id);
-	set_id(&row, 2, placement->place.phone_number_id);
+	tc_row_set_id(&row, 0, placement->place.company_id);
+	tc_row_set_id(&row, 1, placement->place.branch_id);
+	tc_row_set_id(&row, 2, placement->place.phone_number_id);
 	for (int i = 0; i < (int) lengthof(texts); i++)
-	{
-		row.nulls[3 + i] = texts[i] == NULL;
-		set_text(&row, 3 + i, texts[i]);
-	}
+		tc_row_set_text(&row, 3 + i, texts[i]);
 	tc_row_insert(&decisions, &row);
 }
 

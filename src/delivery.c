@@ -48,7 +48,8 @@ static const TcColumn binding_list[] = {{"provider", TEXTOID},
 static const TcColumns binding_columns = {.list = binding_list,
 										  .count = 3,
 										  .keys = 2,
-										  .written = 3};
+										  .written = 3,
+										  .inserts_only = true};
 
 /* What a key is tried against. */
 typedef struct Signed

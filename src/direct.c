@@ -86,13 +86,17 @@ static void
 begin_use(TcDirect *table, Relation rel)
 {
 	ResultRelInfo *target = table->target;
-	ListCell *cell;
-	int i = 0;
 
 	table->in_use = true;
 	target->ri_RelationDesc = rel;
-	foreach(cell, RelationGetIndexList(rel))
-		target->ri_IndexRelationDescs[i++] = index_open(lfirst_oid(cell), RowExclusiveLock);
+	for (int i = 0; i < target->ri_NumIndices; i++)
+		target->ri_IndexRelationDescs[i] = index_open(table->indexes[i], RowExclusiveLock);
+	/* what triggers keep, they keep for one statement */
+	for (int i = 0; target->ri_TrigDesc != NULL && i < target->ri_TrigDesc->numtriggers; i++)
+	{
+		target->ri_TrigFunctions[i].fn_extra = NULL;
+		target->ri_TrigFunctions[i].fn_mcxt = GetPerTupleMemoryContext(table->estate);
+	}
 	table->estate->es_snapshot = GetActiveSnapshot();
 	table->estate->es_output_cid = GetCurrentCommandId(true);
 }

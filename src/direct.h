@@ -27,6 +27,7 @@ typedef struct TcColumns
 	int count;
 	int keys;			 /* how many make the key; 0 for a table that is only inserted into */
 	int written;		 /* how many are written, those of the key included */
+	bool inserts_only;	 /* rows are not updated */
 	bool parents_locked; /* the caller has locked, or just made, the rows that foreign keys name */
 	bool tenants;		 /* a table of the tenants: no policies but ours may stand on it */
 } TcColumns;

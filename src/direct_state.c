@@ -140,15 +140,6 @@ policies_are_ours(Relation rel)
 	return true;
 }
 
-/* An index that needs nothing but the columns' values? */
-static bool
-is_plain_index(Relation index)
-{
-	return index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indisvalid &&
-		   index->rd_index->indisready && index->rd_index->indimmediate &&
-		   RelationGetIndexExpressions(index) == NIL && RelationGetIndexPredicate(index) == NIL;
-}
-
 /* Notes the indexes; false if one is not plain. */
 static bool
 prepare_indexes(TcDirect *table, Relation rel)
@@ -158,13 +149,15 @@ prepare_indexes(TcDirect *table, Relation rel)
 	ListCell *cell;
 	bool fit = true;
 
+	table->indexes = palloc0((list_length(indexes) + 1) * sizeof(Oid));
 	target->ri_IndexRelationDescs = palloc0((list_length(indexes) + 1) * sizeof(Relation));
 	target->ri_IndexRelationInfo = palloc0((list_length(indexes) + 1) * sizeof(IndexInfo *));
 	foreach(cell, indexes)
 	{
 		Relation index = index_open(lfirst_oid(cell), RowExclusiveLock);
 
-		fit = fit && is_plain_index(index);
+		fit = fit && tc_direct_plain_index(index);
+		table->indexes[target->ri_NumIndices] = RelationGetRelid(index);
 		target->ri_IndexRelationInfo[target->ri_NumIndices++] = BuildIndexInfo(index);
 		index_close(index, NoLock);
 	}
@@ -175,15 +168,18 @@ prepare_indexes(TcDirect *table, Relation rel)
 typedef enum TriggerUse
 {
 	TRIGGER_FIRES,
-	TRIGGER_HOLDS,	/* what it would check holds by construction */
+	TRIGGER_HOLDS,	/* what it would check holds by construction, or does not concern us */
 	TRIGGER_PARENT, /* a foreign key, checked by direct.c */
 	TRIGGER_UNFIT
 } TriggerUse;
 
 /* Finds out what to do with a trigger of that function. */
 static TriggerUse
-use_of_trigger(const Trigger *trigger, const FmgrInfo *function)
+use_of_trigger(const TcColumns *columns, const Trigger *trigger, const FmgrInfo *function)
 {
+	if (!TRIGGER_FOR_INSERT(trigger->tgtype) &&
+		(columns->inserts_only || !TRIGGER_FOR_UPDATE(trigger->tgtype)))
+		return TRIGGER_HOLDS;
 	switch (RI_FKey_trigger_type(trigger->tgfoid))
 	{
 		case RI_TRIGGER_PK:
@@ -198,101 +194,6 @@ use_of_trigger(const Trigger *trigger, const FmgrInfo *function)
 		function->fn_addr == tc_scope_truncate_trigger)
 		return TRIGGER_HOLDS;
 	return TRIGGER_UNFIT;
-}
-
-/* Fills the keys of a look-up by an index; false unless it is unique over exactly these columns. */
-static bool
-prepare_lookup(TcLookup *lookup, Relation index, const AttrNumber *columns, int ncolumns)
-{
-	Form_pg_index form = index->rd_index;
-
-	if (!is_plain_index(index) || !form->indisunique || form->indnkeyatts != ncolumns ||
-		ncolumns > TC_MAX_KEYS)
-		return false;
-	for (int i = 0; i < ncolumns; i++)
-	{
-		Oid equals = get_opfamily_member(index->rd_opfamily[i], index->rd_opcintype[i],
-										 index->rd_opcintype[i], BTEqualStrategyNumber);
-		int from = 0;
-
-		while (from < ncolumns && columns[from] != form->indkey.values[i])
-			from++;
-		if (from == ncolumns || !OidIsValid(equals))
-			return false;
-		lookup->source[i] = from;
-		ScanKeyEntryInitialize(&lookup->keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
-							   index->rd_indcollation[i], get_opcode(equals), (Datum) 0);
-	}
-	lookup->nkeys = ncolumns;
-	lookup->index = RelationGetRelid(index);
-	return true;
-}
-
-/* Is the constraint of the simple kind: NULL in a column means that nothing is named? */
-static bool
-is_simple_match(Oid constraint)
-{
-	HeapTuple tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
-	bool simple;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	simple = ((Form_pg_constraint) GETSTRUCT(tuple))->confmatchtype == FKCONSTR_MATCH_SIMPLE;
-	ReleaseSysCache(tuple);
-	return simple;
-}
-
-/* A slot of one's own: it holds on to no descriptor of the relation cache. */
-static TupleTableSlot *
-make_slot(Relation rel, const TupleTableSlotOps *ops)
-{
-	return MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)), ops);
-}
-
-/* Prepares to find the row that a foreign key names; false if this is no plain foreign key. */
-static bool
-prepare_parent(TcDirect *table, Relation rel, const ForeignKeyCacheInfo *fk, Oid indexid)
-{
-	TcParent *parent = &table->parents[table->nparents];
-	Relation named = table_open(fk->confrelid, RowShareLock);
-	Relation index = index_open(indexid, AccessShareLock);
-	bool fit = named->rd_rel->relkind == RELKIND_RELATION && is_simple_match(fk->conoid) &&
-			   prepare_lookup(&parent->lookup, index, fk->confkey, fk->nkeys);
-
-	for (int i = 0; i < fk->nkeys && fit; i++)
-	{
-		int from = parent->lookup.source[i];
-
-		fit = TupleDescAttr(RelationGetDescr(rel), fk->conkey[from] - 1)->atttypid ==
-			  index->rd_opcintype[i];
-		parent->lookup.source[i] = fk->conkey[from];
-	}
-	parent->relid = fk->confrelid;
-	parent->constraint = fk->conoid;
-	parent->slot = make_slot(named, table_slot_callbacks(named));
-	table->nparents++;
-	index_close(index, NoLock);
-	table_close(named, NoLock);
-	return fit;
-}
-
-/* Prepares the foreign key of a trigger; false if that cannot be. */
-static bool
-prepare_foreign_key(TcDirect *table, Relation rel, const Trigger *trigger)
-{
-	ListCell *cell;
-
-	if (!TRIGGER_FOR_INSERT(trigger->tgtype))
-		return true; /* there is one for inserts as well */
-	foreach(cell, RelationGetFKeyList(rel))
-	{
-		const ForeignKeyCacheInfo *fk = lfirst(cell);
-
-		if (fk->conoid == trigger->tgconstraint)
-			return table->nparents < TC_MAX_PARENTS &&
-				   prepare_parent(table, rel, fk, trigger->tgconstrindid);
-	}
-	return false;
 }
 
 /* Says in the summary of the triggers which kinds are left. */
@@ -329,9 +230,9 @@ prepare_triggers(TcDirect *table, Relation rel)
 		TriggerUse use;
 
 		fmgr_info(trigger->tgfoid, &function);
-		use = use_of_trigger(trigger, &function);
+		use = use_of_trigger(table->columns, trigger, &function);
 		if (use == TRIGGER_UNFIT ||
-			(use == TRIGGER_PARENT && !prepare_foreign_key(table, rel, trigger)))
+			(use == TRIGGER_PARENT && !tc_direct_prepare_foreign_key(table, rel, trigger)))
 			return false;
 		if (use != TRIGGER_FIRES)
 			continue;
@@ -367,36 +268,6 @@ prepare_defaults(TcDirect *table, Relation rel)
 	return true;
 }
 
-/* Finds the columns by name, and an index by which a row is found; false if one is missing. */
-static bool
-prepare_columns(TcDirect *table, Relation rel)
-{
-	const TcColumns *columns = table->columns;
-	ListCell *cell;
-
-	for (int i = 0; i < columns->count; i++)
-	{
-		AttrNumber attnum = get_attnum(RelationGetRelid(rel), columns->list[i].name);
-
-		if (attnum == InvalidAttrNumber ||
-			TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid != columns->list[i].type)
-			return false;
-		table->attnums[i] = attnum;
-	}
-	if (columns->keys == 0 || rel->rd_rel->relkind != RELKIND_RELATION)
-		return true;
-	foreach(cell, RelationGetIndexList(rel))
-	{
-		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
-		bool serves = prepare_lookup(&table->key, index, table->attnums, columns->keys);
-
-		index_close(index, NoLock);
-		if (serves)
-			return true;
-	}
-	return false;
-}
-
 /* Notes by which column a table is partitioned; false unless it is by ranges of one column. */
 static bool
 prepare_partitioned(TcDirect *table, Relation rel)
@@ -420,17 +291,17 @@ prepare_target(TcDirect *table, Relation rel)
 	InitResultRelInfo(table->target, rel, 0, NULL, 0);
 	table->estate->es_opened_result_relations = list_make1(table->target);
 	tc_epq_init(&table->epq, table->estate);
-	table->slot = make_slot(rel, &TTSOpsVirtual);
-	table->found = make_slot(rel, table_slot_callbacks(rel));
-	table->target->ri_TrigOldSlot = make_slot(rel, table_slot_callbacks(rel));
-	table->target->ri_TrigNewSlot = make_slot(rel, table_slot_callbacks(rel));
+	table->slot = tc_direct_make_slot(rel, &TTSOpsVirtual);
+	table->found = tc_direct_make_slot(rel, table_slot_callbacks(rel));
+	table->target->ri_TrigOldSlot = tc_direct_make_slot(rel, table_slot_callbacks(rel));
+	table->target->ri_TrigNewSlot = tc_direct_make_slot(rel, table_slot_callbacks(rel));
 	return prepare_triggers(table, rel) && prepare_indexes(table, rel) &&
 		   prepare_defaults(table, rel);
 }
 
 /* Do all triggers of a partitioned table belong to statements and to us, or to its partitions? */
 static bool
-partitioned_triggers_fit(Relation rel)
+partitioned_triggers_fit(const TcColumns *columns, Relation rel)
 {
 	const TriggerDesc *desc = rel->trigdesc;
 
@@ -441,7 +312,7 @@ partitioned_triggers_fit(Relation rel)
 		if (TRIGGER_FOR_ROW(desc->triggers[i].tgtype))
 			continue;
 		fmgr_info(desc->triggers[i].tgfoid, &function);
-		if (use_of_trigger(&desc->triggers[i], &function) != TRIGGER_HOLDS)
+		if (use_of_trigger(columns, &desc->triggers[i], &function) != TRIGGER_HOLDS)
 			return false;
 	}
 	return true;
@@ -452,10 +323,10 @@ static bool
 prepare_table(TcDirect *table, Relation rel)
 {
 	if (rel->rd_rules != NULL || (table->columns->tenants && !policies_are_ours(rel)) ||
-		!prepare_columns(table, rel))
+		!tc_direct_prepare_columns(table, rel))
 		return false;
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		return partitioned_triggers_fit(rel) && prepare_partitioned(table, rel);
+		return partitioned_triggers_fit(table->columns, rel) && prepare_partitioned(table, rel);
 	return rel->rd_rel->relkind == RELKIND_RELATION && prepare_target(table, rel);
 }
 

@@ -45,6 +45,7 @@ struct TcDirect
 	MemoryContext context;	   /* of all that follows */
 	EState *estate;
 	ResultRelInfo *target;
+	Oid *indexes; /* of which target knows */
 	EPQState epq;
 	TupleTableSlot *slot;  /* the row that is written */
 	TupleTableSlot *found; /* the row that is there */
@@ -61,5 +62,13 @@ struct TcDirect
  * until the table changes.
  */
 extern TcDirect *tc_direct_state(Relation rel, const TcColumns *columns);
+
+/* direct_lookup.c: parts of what is kept; false where the table is not fit. */
+extern bool tc_direct_plain_index(Relation index);
+extern bool tc_direct_prepare_columns(TcDirect *table, Relation rel);
+extern bool tc_direct_prepare_foreign_key(TcDirect *table, Relation rel, const Trigger *trigger);
+
+/* A slot of one's own: it holds on to no descriptor of the relation cache. */
+extern TupleTableSlot *tc_direct_make_slot(Relation rel, const TupleTableSlotOps *ops);
 
 #endif /* TC_DIRECT_STATE_H */

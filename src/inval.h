@@ -23,8 +23,8 @@
 #include "postgres.h"
 
 /*
- * Has the callback called for each message of the relation cache; to be called once per callback and
- * process.  The server has room for ten callbacks of all its extensions: all of ours share one.
+ * Has the callback called for each message of the relation cache; to be called once per callback
+ * and process.  The server has room for ten callbacks of all its extensions: all of ours share one.
  */
 extern void tc_on_relation_change(void (*callback)(Oid relid));
 

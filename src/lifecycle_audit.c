@@ -207,8 +207,8 @@ find_insert(const PlanKey *key, Relation rel, const char *audit_name)
 			entry->column_list[i] = (TcColumn){param_columns[i], types[i]};
 		entry->columns = (TcColumns){.list = entry->column_list,
 									 .count = n_params,
-									 .keys = 0,
-									 .written = n_params};
+									 .written = n_params,
+									 .inserts_only = true};
 	}
 	return entry;
 }

@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "utils/builtins.h"
+
 #include "act.h"
 #include "direct.h"
 
@@ -40,6 +42,20 @@ tc_row_set(TcRow *row, int column, Datum value, bool isnull)
 {
 	row->values[column] = value;
 	row->nulls[column] = isnull;
+}
+
+/* The same of an id; 0 is NULL. */
+static inline void
+tc_row_set_id(TcRow *row, int column, int64 id)
+{
+	tc_row_set(row, column, Int64GetDatum(id), id == 0);
+}
+
+/* The same of a text. */
+static inline void
+tc_row_set_text(TcRow *row, int column, const char *text)
+{
+	tc_row_set(row, column, text == NULL ? (Datum) 0 : CStringGetTextDatum(text), text == NULL);
 }
 
 #endif /* TC_ROWS_H */
