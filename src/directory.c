@@ -159,7 +159,7 @@ keep_number(const TcNumber *number)
 
 	if (cached_at == changes && tc_number_cache_put(&numbers, number) &&
 		room < tc_number_cache_sets(cache_size) * TC_NUMBER_WAYS)
-		resize_numbers(Min(4 * room, (size_t) cache_size));
+		resize_numbers(Min(2 * room, (size_t) cache_size));
 }
 
 /* Takes a row of companies. */
