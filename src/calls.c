@@ -31,12 +31,14 @@
 #include "call_row.h"
 #include "calls.h"
 #include "inval.h"
+#include "lease.h"
 #include "lifecycle.h"
 #include "rows.h"
 #include "telephony.h"
 
 int tc_calls_max_body = 4096;
 int tc_calls_function_lease = 120;
+int tc_calls_match_window = 120;
 
 static const TcColumn decision_columns[] = {
 	{"company_id", INT8OID},	  {"branch_id", INT8OID},
@@ -45,12 +47,13 @@ static const TcColumn decision_columns[] = {
 	{"reason", TEXTOID},		  {"provider_call_id", TEXTOID},
 	{"from_number", TEXTOID},	  {"to_number", TEXTOID},
 	{"agent", TEXTOID},			  {"by_role", TEXTOID},
+	{"decision_id", INT8OID},
 };
 
 static TcTable decisions = {.name = "tenant_decisions",
 							.columns = {.list = decision_columns,
 										.count = lengthof(decision_columns),
-										.written = lengthof(decision_columns),
+										.written = lengthof(decision_columns) - 1,
 										.inserts_only = true,
 										.tenants = true}};
 
@@ -74,6 +77,11 @@ tc_calls_init(void)
 							"Time after which an unfinished function call can be run again.", NULL,
 							&tc_calls_function_lease, 120, 1, 86400, PGC_SUSET, GUC_UNIT_S, NULL,
 							NULL, NULL);
+	DefineCustomIntVariable("tenantcall.calls_match_window",
+							"Longest time between an inbound request and a call that is taken for "
+							"it by its numbers.",
+							"0: only by the token of the answer.", &tc_calls_match_window, 120, 0,
+							3600, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 /*
@@ -212,6 +220,14 @@ apply_event(const TcDelivery *delivery, TcCallRow *row, TcMergeResult *result)
 	}
 }
 
+/* Is the call over, whether or not its state could follow? */
+static bool
+is_over(const TcCallRow *row)
+{
+	return (row->seen & (TC_SEEN_ENDED | TC_SEEN_ANALYZED)) != 0 ||
+		   !tc_lease_state_live(row->status);
+}
+
 /* Merges an event. */
 void
 tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMergeResult *result)
@@ -224,6 +240,7 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 	result->new_call = tc_call_row_take(delivery, placement, &row);
 	result->call_id = row.key.call_id;
 	result->branch_id = row.branch_id;
+	result->was_over = is_over(&row);
 	if (!result->new_call && tc_call_is_first(row.seen, message->event) &&
 		placement->place.branch_id != 0)
 	{
@@ -243,11 +260,12 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 			if (tc_call_seen_bit(message->event) != 0)
 				apply_event(delivery, &row, result);
 	}
+	result->over = is_over(&row);
 	result->status = row.status;
 }
 
 /* Records a decision of the company that is being acted for. */
-void
+int64
 tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const char *outcome,
 				const char *reason)
 {
@@ -269,6 +287,7 @@ tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const 
 	for (int i = 0; i < (int) lengthof(texts); i++)
 		tc_row_set_text(&row, 3 + i, texts[i]);
 	tc_row_insert(&decisions, &row);
+	return DatumGetInt64(row.values[lengthof(decision_columns) - 1]);
 }
 
 /* The call's id in the company that is being acted for. */
