@@ -219,7 +219,7 @@ tc_binding_make(const char *call_id, int64 company_id)
 	TcParams params = {0};
 	uint64 rows;
 
-	if (!tc_rows_by_statement)
+	if (tc_rows_repeatable)
 		bindings = tc_direct_open(tc_telephony_required()->call_bindings, &binding_columns, &row);
 	if (bindings != NULL)
 		return bind_directly(bindings, &row, call_id, company_id);

@@ -59,10 +59,7 @@ extern void tc_delivery_place(const TcDelivery *delivery, TimestampTz since,
 /* The company that a call of the provider is bound to; 0: none yet. */
 extern int64 tc_binding_find(const char *call_id);
 
-/*
- * Binds a call to a company; the company that it is bound to now, which may be another one.  May
- * raise a unique violation if another session is at it: see rows.h.
- */
+/* Binds a call to a company; the company that it is bound to now, which may be another one. */
 extern int64 tc_binding_make(const char *call_id, int64 company_id);
 
 #endif /* TC_DELIVERY_H */

@@ -36,7 +36,6 @@ typedef struct ApplyJob
 	TcPlacement *placement;
 	TcMergeResult merged;
 	bool bound_elsewhere;
-	bool by_statement; /* tried without before */
 } ApplyJob;
 
 /* Binds the call and merges the event, acting for the company; under tc_guard(). */
@@ -50,7 +49,6 @@ run_apply(void *arg)
 	MemoryContext caller = CurrentMemoryContext;
 	TcAct act;
 
-	tc_rows_by_statement = job->by_statement;
 	if (strcmp(placement->source, "binding") != 0 &&
 		tc_binding_make(job->delivery->message.call_id, tenant.company_id) != tenant.company_id)
 	{
@@ -82,6 +80,25 @@ record_conflict(const TcDelivery *delivery, const TcPlacement *placement)
 	tc_act_end(&act);
 }
 
+/* Applies under guard, with rows that can be repeated or without. */
+static bool
+guard_apply(ApplyJob *job, bool repeatable, TcFault *fault)
+{
+	bool done;
+
+	tc_rows_repeatable = repeatable;
+	PG_TRY();
+	{
+		done = tc_guard(run_apply, job, fault);
+	}
+	PG_FINALLY();
+	{
+		tc_rows_repeatable = false;
+	}
+	PG_END_TRY();
+	return done;
+}
+
 /* Applies an event whose tenant is known. */
 static void
 apply(const TcDelivery *delivery, TcPlacement *placement, TcIngested *ingested)
@@ -92,15 +109,11 @@ apply(const TcDelivery *delivery, TcPlacement *placement, TcIngested *ingested)
 										   [TC_MERGE_CONFLICT] = "conflict"};
 	ApplyJob job = {.delivery = delivery, .placement = placement};
 	TcFault fault;
-	bool done = tc_guard(run_apply, &job, &fault);
+	bool done = guard_apply(&job, true, &fault);
 
+	/* made by another session at this very moment: a statement waits and then finds it */
 	if (!done && fault.sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
-	{
-		/* made by another session at this very moment: a statement waits and then finds it */
-		job.by_statement = true;
-		done = tc_guard(run_apply, &job, &fault);
-	}
-	tc_rows_by_statement = false;
+		done = guard_apply(&job, false, &fault);
 	if (!done)
 	{
 		ingested->outcome = "quarantined";

@@ -18,7 +18,7 @@
 #include "rows.h"
 #include "telephony.h"
 
-bool tc_rows_by_statement = false;
+bool tc_rows_repeatable = false;
 
 /* Opens the table for direct work; NULL: by statement. */
 static TcDirect *
@@ -29,8 +29,6 @@ open_directly(const TcTable *table, const TcRow *row)
 
 	if (context == NULL || context->company_id != DatumGetInt64(row->values[0]))
 		elog(ERROR, "a row of \"%s\" is not of the company that is acted for", table->name);
-	if (tc_rows_by_statement)
-		return NULL;
 	relid = get_relname_relid(table->name, tc_telephony_required()->schema);
 	return OidIsValid(relid) ? tc_direct_open(relid, &table->columns, row) : NULL;
 }
@@ -144,7 +142,8 @@ prepare_insert(TcTable *table)
 bool
 tc_row_insert(TcTable *table, TcRow *row)
 {
-	TcDirect *direct = open_directly(table, row);
+	bool direct_fits = table->columns.keys == 0 || tc_rows_repeatable;
+	TcDirect *direct = direct_fits ? open_directly(table, row) : NULL;
 	bool done;
 
 	if (direct != NULL)

@@ -23,14 +23,17 @@ typedef struct TcTable
 	TcStatement update;
 } TcTable;
 
-/* Set to take statements only; for what came to grief without. */
-extern bool tc_rows_by_statement;
+/*
+ * Set by a caller that, when a unique violation is raised, does the same again with this unset.
+ * Only then rows with a key are inserted directly: if another session inserts that key at this very
+ * moment, that raises, whereas a statement waits and finds the row.
+ */
+extern bool tc_rows_repeatable;
 
 /*
  * The caller acts for the company of the row (act.h).  Values that are filled in are allocated in
  * the current memory context, or that of SPI.  An insert that finds another row of the same key is
- * false; one that another session makes at that very time may raise a unique violation: repeat it
- * with tc_rows_by_statement, which waits.
+ * false.
  */
 extern bool tc_row_lock(TcTable *table, TcRow *row);
 extern bool tc_row_insert(TcTable *table, TcRow *row);
