@@ -190,7 +190,7 @@ $(UNIT_DIR):
 $(UNIT_CORES): $(UNIT_DIR)/%.o: src/%.c $(TC_HEADERS) Makefile | $(UNIT_DIR)
 	$(UNIT_CC) $(UNIT_CFLAGS) -c $< -o $@
 
-$(UNIT_TESTS): $(UNIT_DIR)/%: test/unit/%.c test/unit/unit.h $(UNIT_CORES) $(TC_HEADERS)
+$(UNIT_TESTS): $(UNIT_DIR)/%: test/unit/%.c $(wildcard test/unit/*.h) $(UNIT_CORES) $(TC_HEADERS)
 	$(UNIT_CC) $(UNIT_CFLAGS) $< $(UNIT_CORES) -o $@
 
 .PHONY: unit-programs

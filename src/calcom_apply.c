@@ -26,9 +26,9 @@
 
 #include "act.h"
 #include "appointments.h"
+#include "calcom_elsewhere.h"
 #include "calcom_ingest.h"
 #include "codec_core.h"
-#include "holds.h"
 #include "key.h"
 #include "lifecycle.h"
 #include "time_core.h"
@@ -65,31 +65,11 @@ static TcStatement find_move = {
 	.nparams = 3,
 	.types = {INT8OID, INT8OID, TIMESTAMPTZOID},
 };
-/* The service that has the event type; the branch if only one has it so. */
-static TcStatement find_service = {
-	.sql = "WITH match AS (SELECT o.service_id, o.branch_id FROM @.branch_services AS o "
-		   "WHERE o.company_id = $1 AND o.calcom_event_type_id = $2 "
-		   "UNION ALL SELECT s.service_id, NULL FROM @.services AS s "
-		   "WHERE s.company_id = $1 AND s.calcom_event_type_id = $2), "
-		   "one AS (SELECT min(m.service_id) AS service_id, "
-		   "CASE WHEN count(*) = 1 THEN min(m.branch_id) END AS branch_id FROM match AS m) "
-		   "SELECT one.service_id, one.branch_id, coalesce(b.credential, k.credential, "
-		   "(SELECT min(x.credential) FROM @.branches AS x WHERE x.company_id = $1)), "
-		   "extract(epoch FROM s.duration)::bigint FROM one "
-		   "JOIN @.services AS s ON s.company_id = $1 AND s.service_id = one.service_id "
-		   "JOIN @.companies AS k ON k.company_id = $1 "
-		   "LEFT JOIN @.branches AS b ON b.company_id = $1 AND b.branch_id = one.branch_id",
-	.nparams = 2,
-	.types = {INT8OID, INT8OID},
-};
-static TcStatement read_customer = {
-	.sql =
-		"SELECT jsonb_strip_nulls(jsonb_build_object('name', a.who -> 'name', 'email', "
-		"a.who -> 'email', 'phone', a.who -> 'phoneNumber', 'time_zone', a.who -> 'timeZone')) "
-		"FROM (SELECT coalesce($1::jsonb #> '{payload,attendees,0}', $1::jsonb #> '{attendees,0}')) "
-		"AS a (who) WHERE jsonb_typeof(a.who) = 'object'",
-	.nparams = 1,
-	.types = {TEXTOID},
+static TcStatement note_origin = {
+	.sql = "UPDATE @.appointments SET rescheduled_from = $3 WHERE company_id = $1 "
+		   "AND appointment_id = $2 AND rescheduled_from IS NULL",
+	.nparams = 3,
+	.types = {INT8OID, INT8OID, INT8OID},
 };
 static TcStatement read_no_show = {
 	.sql = "SELECT jsonb_path_exists($1::jsonb, '$.payload.attendees[*].noShow ? (@ == true)')",
@@ -106,20 +86,6 @@ typedef struct Apply
 	TcToldResult *result;
 	TimestampTz told_at; /* 0: the calendar did not say */
 } Apply;
-
-/* A time of the webhook; 0 if it has none. */
-static TimestampTz
-webhook_time(int64 unix_us)
-{
-	return unix_us == TC_TIME_NONE ? 0 : tc_server_time(unix_us);
-}
-
-/* The body as text. */
-static Datum
-body_text(const TcTold *told)
-{
-	return PointerGetDatum(cstring_to_text_with_len(told->body, told->len));
-}
 
 /* What is the same in all deliveries of a message. */
 static char *
@@ -150,7 +116,7 @@ store(const Apply *apply, const char *key)
 	tc_param_text(&params, apply->webhook->uid[0] != '\0' ? apply->webhook->uid : NULL);
 	tc_param_datum(&params, TimestampTzGetDatum(apply->told_at), apply->told_at == 0);
 	tc_param_datum(&params, TimestampTzGetDatum(apply->told->received_at), false);
-	tc_param_datum(&params, body_text(apply->told), false);
+	tc_param_datum(&params, tc_told_body(apply->told), false);
 	tc_execute(&store_event, &params);
 	apply->result->appointment_id = tc_result_int8(2);
 	return DatumGetInt32(tc_result_datum(1, &isnull)) == 1;
@@ -188,80 +154,18 @@ find_row(const Apply *apply, TcAppointment *row)
 		   tc_appointment_lock(apply->company_id, tc_result_int8(1), row) && row->uid == NULL;
 }
 
-/* Fills what the calendar's own booking is for us; false if the company has no such service. */
-static bool
-fill_elsewhere(const Apply *apply, TcAppointment *row)
-{
-	const TcCalcomWebhook *webhook = apply->webhook;
-	TcParams params = {0};
-	int64 seconds;
-
-	memset(row, 0, sizeof(*row));
-	row->company_id = apply->company_id;
-	row->event_type_id = webhook->event_type_id;
-	row->elsewhere = true;
-	row->told_at = apply->told_at;
-	row->starts_at = webhook_time(webhook->start);
-	row->ends_at = webhook_time(webhook->end);
-	tc_param_int8(&params, apply->company_id);
-	tc_param_int8(&params, webhook->event_type_id);
-	if (tc_execute(&find_service, &params) == 0)
-		return false;
-	row->service_id = tc_result_int8(1);
-	row->branch_id = tc_result_int8(2);
-	row->credential = tc_result_text(3);
-	seconds = tc_result_int8(4);
-	if (row->ends_at == 0 && row->starts_at != 0)
-		row->ends_at = row->starts_at + seconds * USECS_PER_SEC;
-	return row->credential != NULL && row->starts_at != 0;
-}
-
-/* Fills who comes. */
-static void
-fill_customer(const Apply *apply, TcAppointment *row)
-{
-	TcParams params = {0};
-	bool isnull;
-	Datum customer;
-
-	tc_param_datum(&params, body_text(apply->told), false);
-	if (tc_execute(&read_customer, &params) == 0)
-		return;
-	customer = tc_result_datum(1, &isnull);
-	if (!isnull)
-		row->customer = DatumGetJsonbPCopy(customer);
-}
-
-/* Inserts a row for a booking that was made elsewhere; one that stands takes a seat. */
-static void
-insert_elsewhere(const Apply *apply, TcAppointment *row, const char *uid, const char *status)
-{
-	TcHold order = {.branch_id = row->branch_id,
-					.service_id = row->service_id,
-					.credential = row->credential,
-					.event_type_id = row->event_type_id,
-					.starts_at = row->starts_at,
-					.ends_at = row->ends_at,
-					.reason = "booked elsewhere"};
-
-	row->uid = pstrdup(uid);
-	row->status = pstrdup(status);
-	row->hold_id = strcmp(status, "confirmed") == 0 ? tc_hold_occupy(apply->company_id, &order) : 0;
-	tc_appointment_insert(row, "told by the calendar");
-}
-
 /* A row for a booking that is over, for whatever may still come of it; or a reason why not. */
 static void
 insert_over(const Apply *apply, const char *uid, const char *status)
 {
 	TcAppointment row;
 
-	if (!fill_elsewhere(apply, &row))
+	if (!tc_elsewhere_fill(apply->told, &row, apply->company_id))
 	{
 		conclude(apply, NULL, "quarantined", "booking_unknown");
 		return;
 	}
-	insert_elsewhere(apply, &row, uid, status);
+	tc_elsewhere_insert(&row, uid, status);
 	conclude(apply, &row, "applied", NULL);
 }
 
@@ -276,8 +180,8 @@ is_news(const Apply *apply, const TcAppointment *row)
 static void
 apply_known(const Apply *apply, TcAppointment *row)
 {
-	TimestampTz starts_at = webhook_time(apply->webhook->start);
-	TimestampTz ends_at = webhook_time(apply->webhook->end);
+	TimestampTz starts_at = tc_told_time(apply->webhook->start);
+	TimestampTz ends_at = tc_told_time(apply->webhook->end);
 	bool waits = strcmp(row->status, "pending") == 0 || strcmp(row->status, "unknown") == 0;
 	bool moved = starts_at != 0 && ends_at > starts_at && starts_at != row->starts_at &&
 				 is_news(apply, row) && !tc_appointment_over(row->status);
@@ -305,12 +209,12 @@ apply_created(const Apply *apply)
 		conclude(apply, NULL, "quarantined", "no_uid");
 	else if (find_row(apply, &row))
 		apply_known(apply, &row);
-	else if (!fill_elsewhere(apply, &row))
+	else if (!tc_elsewhere_fill(apply->told, &row, apply->company_id))
 		conclude(apply, NULL, "quarantined", "event_type_unknown");
 	else
 	{
-		fill_customer(apply, &row);
-		insert_elsewhere(apply, &row, apply->webhook->uid, "confirmed");
+		tc_elsewhere_fill_customer(apply->told, &row);
+		tc_elsewhere_insert(&row, apply->webhook->uid, "confirmed");
 		conclude(apply, &row, "applied", NULL);
 	}
 }
@@ -319,7 +223,7 @@ apply_created(const Apply *apply)
 static bool
 find_own_move(const Apply *apply, const TcAppointment *old, TcAppointment *row)
 {
-	TimestampTz starts_at = webhook_time(apply->webhook->start);
+	TimestampTz starts_at = tc_told_time(apply->webhook->start);
 	TcParams params = {0};
 
 	tc_param_int8(&params, apply->company_id);
@@ -337,8 +241,8 @@ replace(const Apply *apply, TcAppointment *old)
 
 	if (!tc_appointment_over(old->status))
 		tc_appointment_move(old, "rescheduled", NULL, "moved in the calendar");
-	row.starts_at = webhook_time(apply->webhook->start);
-	row.ends_at = webhook_time(apply->webhook->end);
+	row.starts_at = tc_told_time(apply->webhook->start);
+	row.ends_at = tc_told_time(apply->webhook->end);
 	if (row.starts_at == 0)
 		row.starts_at = old->starts_at;
 	if (row.ends_at <= row.starts_at)
@@ -346,31 +250,42 @@ replace(const Apply *apply, TcAppointment *old)
 	row.rescheduled_from = old->appointment_id;
 	row.told_at = apply->told_at;
 	row.elsewhere = true;
-	insert_elsewhere(apply, &row, apply->webhook->uid, "confirmed");
+	tc_elsewhere_insert(&row, apply->webhook->uid, "confirmed");
 	conclude(apply, &row, "applied", NULL);
 }
 
-/* A booking that we do not know was moved. */
-static void
-replace_unknown(const Apply *apply)
+/* The row of a booking that we do not know and that was replaced; false if it is not ours. */
+static bool
+insert_replaced(const Apply *apply, TcAppointment *old)
 {
 	const TcCalcomWebhook *webhook = apply->webhook;
-	TcAppointment old;
 
-	if (!fill_elsewhere(apply, &old))
-	{
-		conclude(apply, NULL, "quarantined", "event_type_unknown");
-		return;
-	}
+	if (!tc_elsewhere_fill(apply->told, old, apply->company_id))
+		return false;
 	if (webhook->reschedule_start != TC_TIME_NONE && webhook->reschedule_end != TC_TIME_NONE &&
 		webhook->reschedule_end > webhook->reschedule_start)
 	{
-		old.starts_at = webhook_time(webhook->reschedule_start);
-		old.ends_at = webhook_time(webhook->reschedule_end);
+		old->starts_at = tc_told_time(webhook->reschedule_start);
+		old->ends_at = tc_told_time(webhook->reschedule_end);
 	}
-	fill_customer(apply, &old);
-	insert_elsewhere(apply, &old, webhook->reschedule_uid, "rescheduled");
-	replace(apply, &old);
+	tc_elsewhere_fill_customer(apply->told, old);
+	tc_elsewhere_insert(old, webhook->reschedule_uid, "rescheduled");
+	return true;
+}
+
+/* Both bookings are known, or were made known now: notes that one has replaced the other. */
+static void
+link_replaced(const Apply *apply, TcAppointment *old, TcAppointment *row)
+{
+	TcParams params = {0};
+
+	if (!tc_appointment_over(old->status))
+		tc_appointment_move(old, "rescheduled", NULL, NULL);
+	tc_param_int8(&params, apply->company_id);
+	tc_param_int8(&params, row->appointment_id);
+	tc_param_int8(&params, old->appointment_id);
+	tc_execute(&note_origin, &params);
+	apply_known(apply, row);
 }
 
 /* BOOKING_RESCHEDULED */
@@ -380,7 +295,6 @@ apply_rescheduled(const Apply *apply)
 	const TcCalcomWebhook *webhook = apply->webhook;
 	TcAppointment old;
 	TcAppointment row;
-	bool known;
 
 	if (webhook->uid[0] == '\0')
 	{
@@ -392,18 +306,14 @@ apply_rescheduled(const Apply *apply)
 		apply_created(apply); /* the same booking at another time */
 		return;
 	}
-	known = tc_appointment_lock_uid(apply->company_id, webhook->reschedule_uid, &old);
-	if (tc_appointment_lock_uid(apply->company_id, webhook->uid, &row) ||
-		(known && find_own_move(apply, &old, &row)))
-	{
-		if (known && !tc_appointment_over(old.status))
-			tc_appointment_move(&old, "rescheduled", NULL, NULL);
-		apply_known(apply, &row);
-	}
-	else if (known)
-		replace(apply, &old);
+	if (!tc_appointment_lock_uid(apply->company_id, webhook->reschedule_uid, &old) &&
+		!insert_replaced(apply, &old))
+		conclude(apply, NULL, "quarantined", "event_type_unknown");
+	else if (tc_appointment_lock_uid(apply->company_id, webhook->uid, &row) ||
+			 find_own_move(apply, &old, &row))
+		link_replaced(apply, &old, &row);
 	else
-		replace_unknown(apply);
+		replace(apply, &old);
 }
 
 /* BOOKING_CANCELLED, BOOKING_REJECTED */
@@ -446,7 +356,7 @@ apply_no_show(const Apply *apply)
 		conclude(apply, NULL, "quarantined", "booking_unknown");
 		return;
 	}
-	tc_param_datum(&params, body_text(apply->told), false);
+	tc_param_datum(&params, tc_told_body(apply->told), false);
 	tc_execute(&read_no_show, &params);
 	no_show = DatumGetBool(tc_result_datum(1, &isnull)) && !isnull;
 	tc_appointment_told(&row, apply->told_at, no_show ? 1 : 0);
@@ -498,7 +408,7 @@ tc_calcom_apply(const TcTold *told, int64 company_id, TcToldResult *result)
 				   .webhook = &told->webhook,
 				   .company_id = company_id,
 				   .result = result,
-				   .told_at = webhook_time(told->webhook.created_at)};
+				   .told_at = tc_told_time(told->webhook.created_at)};
 	char *key = event_key(told);
 	TcParams params = {0};
 	TcAppointment row;

@@ -155,13 +155,20 @@ tc_calcom_limit_header(const char *name, const char *value, int64_t now, TcCalco
 	return true;
 }
 
+/* Is it white space, or of the line's end? */
+static bool
+is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* Copies a part of the line without the spaces around it; false when it is too long. */
 static bool
 copy_trimmed(const char *start, const char *end, char *out, size_t outsize)
 {
-	while (start < end && (*start == ' ' || *start == '\t'))
+	while (start < end && is_space(*start))
 		start++;
-	while (start < end && strchr(" \t\r\n", end[-1]) != NULL)
+	while (start < end && is_space(end[-1]))
 		end--;
 	if ((size_t) (end - start) >= outsize || memchr(start, '\0', end - start) != NULL)
 		return false;

@@ -81,8 +81,24 @@ clear(TcCalcomWebhook *webhook)
 	webhook->reschedule_start = webhook->reschedule_end = TC_TIME_NONE;
 }
 
-/* Reads a webhook.  Of a trigger that is not known, a payload that is not known either is no error.
- */
+/* Reads the trigger and the time; the rest is nothing yet. */
+static bool
+read_head(const TcJsonMember *root, TcCalcomWebhook *webhook)
+{
+	clear(webhook);
+	if (!tc_calcom_read_text(root, "triggerEvent", webhook->trigger_name,
+							 sizeof(webhook->trigger_name)) ||
+		webhook->trigger_name[0] == '\0' ||
+		!tc_calcom_read_time(root, "createdAt", &webhook->created_at))
+	{
+		clear(webhook);
+		return false;
+	}
+	webhook->trigger = trigger_of(webhook->trigger_name);
+	return true;
+}
+
+/* Reads a webhook; of a trigger that is not known, the payload may be anything. */
 TcCalcomParse
 tc_calcom_parse_webhook(const char *body, size_t len, const char *key, TcCalcomWebhook *webhook)
 {
@@ -92,15 +108,8 @@ tc_calcom_parse_webhook(const char *body, size_t len, const char *key, TcCalcomW
 	clear(webhook);
 	if (!tc_json_value(body, len, &root))
 		return TC_CALCOM_NOT_JSON;
-	if (!tc_calcom_read_text(&root, "triggerEvent", webhook->trigger_name,
-							 sizeof(webhook->trigger_name)) ||
-		webhook->trigger_name[0] == '\0' ||
-		!tc_calcom_read_time(&root, "createdAt", &webhook->created_at))
-	{
-		clear(webhook);
+	if (!read_head(&root, webhook))
 		return TC_CALCOM_WRONG_SHAPE;
-	}
-	webhook->trigger = trigger_of(webhook->trigger_name);
 	if (!tc_json_get(&root, "payload", &payload))
 		payload = root;
 	if (payload.kind == TC_JSON_OBJECT && read_payload(&payload, webhook))
@@ -108,6 +117,7 @@ tc_calcom_parse_webhook(const char *body, size_t len, const char *key, TcCalcomW
 		tc_calcom_read_mark(&payload, key, webhook->mark, sizeof(webhook->mark));
 		return TC_CALCOM_PARSED;
 	}
+	(void) read_head(&root, webhook);
 	return webhook->trigger == TC_CALCOM_OTHER ? TC_CALCOM_PARSED : TC_CALCOM_WRONG_SHAPE;
 }
 

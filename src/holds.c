@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -291,6 +292,16 @@ take_seat(int64 company_id, const TcHold *order, int capacity)
 	return hold_id;
 }
 
+/* Does the error say no more than that somebody else has the slot, or is about to? */
+static bool
+others_in_the_way(int code)
+{
+	return code == ERRCODE_LOCK_NOT_AVAILABLE || code == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		   code == ERRCODE_EXCLUSION_VIOLATION ||
+		   /* taken since this transaction's snapshot, which does not show it */
+		   (code == ERRCODE_T_R_SERIALIZATION_FAILURE && !IsolationIsSerializable());
+}
+
 /* The same, raising PT409 for every way in which others can be in the way. */
 static int64
 take_seat_or_refuse(int64 company_id, const TcHold *order, int capacity)
@@ -307,10 +318,7 @@ take_seat_or_refuse(int64 company_id, const TcHold *order, int capacity)
 	}
 	PG_CATCH();
 	{
-		int code = geterrcode();
-
-		if (code != ERRCODE_LOCK_NOT_AVAILABLE && code != ERRCODE_T_R_DEADLOCK_DETECTED &&
-			code != ERRCODE_EXCLUSION_VIOLATION)
+		if (!others_in_the_way(geterrcode()))
 			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
 		FlushErrorState();

@@ -10,6 +10,8 @@
 
 #include "json_lex_core.h"
 
+static const char hex[] = "0123456789ABCDEF";
+
 /* Begins with an empty text. */
 void
 tc_write_begin(TcWriter *writer, char *out, size_t size)
@@ -45,8 +47,9 @@ void
 tc_write_integer(TcWriter *writer, int64_t value)
 {
 	char digits[24];
+	int len = snprintf(digits, sizeof(digits), "%" PRId64, value);
 
-	put(writer, digits, snprintf(digits, sizeof(digits), "%" PRId64, value));
+	put(writer, digits, len);
 }
 
 /* The letter of a short escape, or 0. */
@@ -77,17 +80,16 @@ short_escape(char c)
 static void
 put_character(TcWriter *writer, const char *bytes, size_t len)
 {
-	char escape = short_escape(*bytes);
-	char buffer[8];
+	char escape[2] = {'\\', short_escape(*bytes)};
 
-	if (escape != '\0')
-	{
-		buffer[0] = '\\';
-		buffer[1] = escape;
-		put(writer, buffer, 2);
-	}
+	if (escape[1] != '\0')
+		put(writer, escape, sizeof(escape));
 	else if ((unsigned char) *bytes < 0x20)
-		put(writer, buffer, snprintf(buffer, sizeof(buffer), "\\u%04x", *bytes));
+	{
+		char code[6] = {'\\', 'u', '0', '0', *bytes < 0x10 ? '0' : '1', hex[*bytes & 0xf]};
+
+		put(writer, code, sizeof(code));
+	}
 	else
 		put(writer, bytes, len);
 }
@@ -160,12 +162,13 @@ tc_write_url(TcWriter *writer, const char *text)
 {
 	for (; *text != '\0'; text++)
 	{
-		char escape[4];
+		unsigned char c = (unsigned char) *text;
+		char escape[3] = {'%', hex[c >> 4], hex[c & 0xf]};
 
 		if (is_unreserved(*text))
 			put(writer, text, 1);
 		else
-			put(writer, escape, snprintf(escape, sizeof(escape), "%%%02X", (unsigned char) *text));
+			put(writer, escape, sizeof(escape));
 	}
 }
 

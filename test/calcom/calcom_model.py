@@ -195,11 +195,12 @@ class Reservation:
 
     def __init__(self, event_type, start, length, until):
         self.uid = str(uuid.uuid4())
-        self.event_type, self.start, self.length, self.until = event_type, start, length, until
+        self.event_type, self.start, self.until = event_type, start, until
+        self.end = start + length * MINUTE
 
     def overlaps(self, start, end):
         """Does it take any of this time?"""
-        return self.start < end and start < self.start + self.length * MINUTE
+        return self.start < end and start < self.end
 
 
 class Account:
@@ -230,12 +231,6 @@ class Account:
         return sum(b.event_type.host == kind.host and b.status in STANDING and b is not but and
                    b.overlaps(start, end) for b in self.bookings.values())
 
-    def reserved(self, kind, start, length):
-        """How many seats of a time are reserved; bookings do not ask, free slots do."""
-        end, now = start + length * MINUTE, self.now()
-        return sum(r.event_type.host == kind.host and r.until > now and r.overlaps(start, end)
-                   for r in self.reservations.values())
-
     def free(self, kind, begin, end, length=None, but=None):
         """The starts of free slots in [begin, end)."""
         if end <= begin or end - begin > LONGEST_RANGE:
@@ -243,18 +238,28 @@ class Account:
                               "and not more than a year apart.")
         length = length or kind.length
         begin = max(begin, self.now() + kind.notice)
+        taken = self.taken(kind, begin, end + length * MINUTE, but)
         return [start for start in kind.starts(begin, end, length)
-                if self.booked(kind, start, length, but) + self.reserved(kind, start, length)
-                < kind.seats]
+                if sum(first < start + length * MINUTE and start < last
+                       for first, last in taken) < kind.seats]
+
+    def taken(self, kind, begin, end, but=None):
+        """The spans that the host's bookings and reservations take of a range."""
+        now = self.now()
+        return [(b.start, b.end) for b in self.bookings.values()
+                if b.event_type.host == kind.host and b.status in STANDING and b is not but and
+                b.overlaps(begin, end)] + \
+            [(r.start, r.end) for r in self.reservations.values()
+             if r.event_type.host == kind.host and r.until > now and r.overlaps(begin, end)]
 
     def reserve(self, kind, start, minutes, length=None):
         """Keeps a slot; the vendor checks bookings and reservations, and then inserts."""
         length = length or kind.length
-        booked = self.booked(kind, start, length)
-        if booked >= kind.seats:
+        end = start + length * MINUTE
+        if self.booked(kind, start, length) >= kind.seats:
             raise Refusal(422, "UnprocessableEntityException",
                           "Can't reserve a slot if the event is already booked.")
-        if booked + self.reserved(kind, start, length) >= kind.seats:
+        if len(self.taken(kind, start, end)) >= kind.seats:
             raise Refusal(422, "UnprocessableEntityException",
                           "This time slot is already reserved by another user. "
                           "Please choose a different time.")

@@ -250,6 +250,7 @@ def claim_by_hand(stage, company, appointment):
 def test_crash(stage, calcom, step, blow):
     """The worker killed, or the server crashed, at each step: nothing is lost, nothing made twice."""
     company = stage.company(calcom, capacity=3)
+    stage.settings(outbox_settle="7 s" if step == "sent, not answered" else "3 s")
     stage.wait_for_worker()
     if step == "before sending":
         stage.sql("SELECT tenantcall.pause_outbox()")
@@ -257,7 +258,8 @@ def test_crash(stage, calcom, step, blow):
         claim_by_hand(stage, company, appointment)
     else:
         fault = {"while sending": {"fault": "slow", "seconds": 30},
-                 "sent, not answered": {"fault": "late", "seconds": 2},
+                 # the calendar takes longer than the lease lasts: not there yet is not never
+                 "sent, not answered": {"fault": "late", "seconds": 5},
                  "not recorded": {"fault": "trickle", "seconds": 1}}[step]
         calcom.fault(path="/v2/bookings", method="POST", **fault)
         appointment = company.book()
