@@ -243,9 +243,9 @@ BEGIN
         company_id bigint NOT NULL REFERENCES companies,
         decision_id bigint GENERATED ALWAYS AS IDENTITY,
         decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-        kind text NOT NULL, -- inbound, event, function_call, enter
+        kind text NOT NULL, -- inbound, event, function_call, match, lease, enter
         outcome text NOT NULL,
-        source text, -- to_number, from_number, agent, binding, argument
+        source text, -- to_number, from_number, agent, binding, metadata, window, argument
         reason text,
         branch_id bigint,
         phone_number_id bigint,
@@ -254,6 +254,7 @@ BEGIN
         to_number text COLLATE "C",
         agent text,
         by_role text NOT NULL,
+        inbound_decision_id bigint, -- of a match: the decision on the inbound request
         PRIMARY KEY (company_id, decision_id)
     );
     CREATE INDEX tenant_decisions_call_idx ON tenant_decisions (company_id, provider_call_id);
@@ -374,6 +375,7 @@ BEGIN
         PERFORM tenantcall.create_call_tables(wanted);
         PERFORM tenantcall.create_hold_tables(wanted);
         PERFORM tenantcall.create_appointment_tables(wanted);
+        PERFORM tenantcall.create_lease_tables(wanted);
         INSERT INTO tenantcall.installation (schema_name, version) VALUES (wanted, tenantcall.version());
         FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(wanted))
                    AND c.relkind IN ('r', 'p') ORDER BY c.oid LOOP

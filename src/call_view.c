@@ -34,6 +34,7 @@
 #include "delivery.h"
 #include "directory.h"
 #include "errors.h"
+#include "lease.h"
 #include "lifecycle.h"
 #include "telephony.h"
 
@@ -89,7 +90,11 @@ static TcStatement select_timeline = {
 		   "jsonb_build_object('source', d.source, 'reason', d.reason, 'branch_id', d.branch_id, "
 		   "'from_number', d.from_number, 'to_number', d.to_number, 'agent', d.agent, "
 		   "'by_role', d.by_role) FROM @.tenant_decisions AS d "
-		   "WHERE d.company_id = $1 AND d.provider_call_id = $2 "
+		   "WHERE d.company_id = $1 AND d.decision_id IN ("
+		   "SELECT o.decision_id FROM @.tenant_decisions AS o WHERE o.company_id = $1 "
+		   "AND o.provider_call_id = $2 UNION SELECT m.inbound_decision_id "
+		   "FROM @.tenant_decisions AS m WHERE m.company_id = $1 AND m.provider_call_id = $2 "
+		   "AND m.kind = 'match' AND m.outcome = 'matched') "
 		   "UNION ALL SELECT e.received_at, 0, 0, 'event', e.event, "
 		   "jsonb_build_object('deliveries', e.deliveries, 'last_received_at', e.last_received_at) "
 		   "FROM c JOIN @.call_events AS e ON e.company_id = $1 AND e.call_id = c.call_id "
@@ -278,6 +283,7 @@ tc_advance_call(PG_FUNCTION_ARGS)
 		refuse_unknown(call_id);
 	if (tc_call_state_over(state))
 		tc_call_over(tenant.company_id, tc_result_int8(1));
+	tc_lease_state_set(tenant.company_id, call_id, state);
 	tc_act_end(&act);
 	PG_RETURN_VOID();
 }

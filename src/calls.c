@@ -30,10 +30,12 @@
 #include "call_events.h"
 #include "call_over.h"
 #include "calls.h"
+#include "lease.h"
 #include "lifecycle.h"
 
 int tc_calls_max_body = 4096;
 int tc_calls_function_lease = 120;
+int tc_calls_match_window = 120;
 
 static TcStatement lock_call = {
 	.sql =
@@ -103,7 +105,7 @@ static TcStatement end_state = {
 static TcStatement insert_decision = {
 	.sql = "INSERT INTO @.tenant_decisions (company_id, branch_id, phone_number_id, kind, outcome, "
 		   "source, reason, provider_call_id, from_number, to_number, agent, by_role) "
-		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING decision_id",
 	.nparams = 12,
 	.types = {INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
 			  TEXTOID, TEXTOID, TEXTOID},
@@ -133,6 +135,11 @@ tc_calls_init(void)
 							"Time after which an unfinished function call can be run again.", NULL,
 							&tc_calls_function_lease, 120, 1, 86400, PGC_SUSET, GUC_UNIT_S, NULL,
 							NULL, NULL);
+	DefineCustomIntVariable("tenantcall.calls_match_window",
+							"Longest time between an inbound request and a call that is taken for "
+							"it by its numbers.",
+							"0: only by the token of the answer.", &tc_calls_match_window, 120, 0,
+							3600, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
 /* Takes the row that was selected or inserted. */
@@ -352,6 +359,14 @@ apply_event(const TcDelivery *delivery, CallRow *row, TcMergeResult *result)
 	}
 }
 
+/* Is the call over, whether or not its state could follow? */
+static bool
+is_over(const CallRow *row)
+{
+	return (row->seen & (TC_SEEN_ENDED | TC_SEEN_ANALYZED)) != 0 ||
+		   !tc_lease_state_live(row->status);
+}
+
 /* Merges an event. */
 void
 tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMergeResult *result)
@@ -364,6 +379,7 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 	result->new_call = lock_or_make_row(delivery, placement, &row);
 	result->call_id = row.key.call_id;
 	result->branch_id = row.branch_id;
+	result->was_over = is_over(&row);
 	if (!result->new_call && tc_call_is_first(row.seen, message->event) &&
 		placement->place.branch_id != 0)
 	{
@@ -383,11 +399,12 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 			if (tc_call_seen_bit(message->event) != 0)
 				apply_event(delivery, &row, result);
 	}
+	result->over = is_over(&row);
 	result->status = row.status;
 }
 
 /* Records a decision of the company that is being acted for. */
-void
+int64
 tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const char *outcome,
 				const char *reason)
 {
@@ -407,6 +424,7 @@ tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const 
 	tc_param_text(&params, message->facts.agent);
 	tc_param_text(&params, GetUserNameFromId(GetOuterUserId(), false));
 	tc_execute(&insert_decision, &params);
+	return tc_result_int8(1);
 }
 
 /* The call's id in the company that is being acted for. */

@@ -15,6 +15,9 @@ extern int tc_calls_max_body;
 /* How long a function call may run before it can be run again, in s. */
 extern int tc_calls_function_lease;
 
+/* How far an inbound request and its call may be apart in time, in s; 0: they are not matched. */
+extern int tc_calls_match_window;
+
 typedef enum TcMergeOutcome
 {
 	TC_MERGE_APPLIED,
@@ -28,6 +31,8 @@ typedef struct TcMergeResult
 	TcMergeOutcome outcome;
 	const char *reason;
 	bool new_call;
+	bool was_over; /* before the event: ended, analyzed, or in a state in which it cannot go on */
+	bool over;	   /* after it */
 	int64 call_id;
 	int64 branch_id;
 	char *status;
@@ -42,9 +47,9 @@ extern void tc_calls_init(void);
 extern void tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement,
 						   TcMergeResult *result);
 
-/* Records a decision of the company that is being acted for. */
-extern void tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement,
-							const char *outcome, const char *reason);
+/* Records a decision of the company that is being acted for; its decision_id. */
+extern int64 tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement,
+							 const char *outcome, const char *reason);
 
 /* The call's id in the company that is being acted for; 0: no row yet. */
 extern int64 tc_calls_find(const char *provider_call_id);

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/lsyscache.h"
 
 #include "args.h"
 #include "companies.h"
@@ -62,12 +63,13 @@ require_any(void)
 						errhint("Enter a company first, in the same transaction.")));
 }
 
-/* The companies, in order of their ids. */
+/* The companies with rows in a table, each once, in order of their ids. */
 TcContext *
-tc_companies(int *count)
+tc_companies_in(const char *table, int *count)
 {
 	const TcTelephony *tables = tc_telephony_required();
 	const TcContext *entered = tc_context_current();
+	Oid relid = get_relname_relid(table, tables->schema);
 	List64 list = {.room = 64};
 	TcContext *companies;
 
@@ -80,7 +82,8 @@ tc_companies(int *count)
 	}
 	require_any();
 	list.ids = palloc(list.room * sizeof(int64));
-	tc_read_rows(tables->companies, NULL, 0, visit_company, &list);
+	if (OidIsValid(relid))
+		tc_read_rows(relid, NULL, 0, visit_company, &list);
 	qsort(list.ids, list.count, sizeof(int64), compare_ids);
 	companies = palloc0(Max(list.count, 1) * sizeof(TcContext));
 	*count = 0;
@@ -88,6 +91,8 @@ tc_companies(int *count)
 	{
 		TcContext *company = &companies[*count];
 
+		if (i > 0 && list.ids[i] == list.ids[i - 1])
+			continue;
 		company->company_id = list.ids[i];
 		if (tc_directory_fill(company))
 			(*count)++;
@@ -96,6 +101,13 @@ tc_companies(int *count)
 	}
 	pfree(list.ids);
 	return companies;
+}
+
+/* All companies. */
+TcContext *
+tc_companies(int *count)
+{
+	return tc_companies_in("companies", count);
 }
 
 /* One company. */

@@ -89,6 +89,7 @@ static const CompanyTable narrow_tables[] = {
 	{"tenantcall.outbox_due", "tenantcall.outbox_due", "company_id", 0},
 	{"tenantcall.quarantine", "tenantcall.quarantine", "verified_for", 0},
 	{"tenantcall.secrets", "tenantcall.secrets", "company_id", 0},
+	{"tenantcall.concurrency_policies", "tenantcall.concurrency_policies", "company_id", 0},
 	{"tenantcall.rate_policies", "tenantcall.rate_policies", "company_id", 0},
 };
 

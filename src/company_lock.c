@@ -16,6 +16,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "args.h"
+#include "company_lock.h"
 #include "context.h"
 #include "errors.h"
 #include "key.h"
@@ -25,7 +26,7 @@ PG_FUNCTION_INFO_V1(tc_try_company_lock);
 
 /* The lock's key for a key of the company in context. */
 static int64
-lock_key(const char *key)
+lock_key(TcBytes key)
 {
 	const TcContext *context = tc_context_current();
 	uint8 digest[TC_HMAC_LEN];
@@ -39,16 +40,39 @@ lock_key(const char *key)
 	initStringInfo(&company);
 	appendBinaryStringInfo(&company, (const char *) &context->company_id, sizeof(int64));
 	appendBinaryStringInfo(&company, (const char *) context->company_uuid, TC_UUID_LEN);
-	tc_sha256(TC_BYTES(company.data, company.len), TC_BYTES(key, strlen(key)), digest);
+	tc_sha256(TC_BYTES(company.data, company.len), key, digest);
 	memcpy(&result, digest, sizeof(result));
 	return (int64) pg_ntoh64(result);
+}
+
+/* The lock's key for a key from SQL. */
+static int64
+key_argument(FunctionCallInfo fcinfo)
+{
+	char *key = tc_arg_text(fcinfo, 0, "key");
+
+	return lock_key(TC_BYTES(key, strlen(key)));
+}
+
+/* A lock of our own: its key begins with the one byte that a text cannot have. */
+void
+tc_company_lock_internal(const char *purpose)
+{
+	StringInfoData key;
+
+	initStringInfo(&key);
+	appendStringInfoChar(&key, '\0');
+	appendStringInfoString(&key, purpose);
+	DirectFunctionCall1(pg_advisory_xact_lock_int8,
+						Int64GetDatum(lock_key(TC_BYTES(key.data, key.len))));
+	pfree(key.data);
 }
 
 /* company_lock(key text) -> void: waits */
 Datum
 tc_company_lock(PG_FUNCTION_ARGS)
 {
-	int64 key = lock_key(tc_arg_text(fcinfo, 0, "key"));
+	int64 key = key_argument(fcinfo);
 
 	DirectFunctionCall1(pg_advisory_xact_lock_int8, Int64GetDatum(key));
 	PG_RETURN_VOID();
@@ -58,7 +82,7 @@ tc_company_lock(PG_FUNCTION_ARGS)
 Datum
 tc_try_company_lock(PG_FUNCTION_ARGS)
 {
-	int64 key = lock_key(tc_arg_text(fcinfo, 0, "key"));
+	int64 key = key_argument(fcinfo);
 
 	return DirectFunctionCall1(pg_try_advisory_xact_lock_int8, Int64GetDatum(key));
 }

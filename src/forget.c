@@ -82,6 +82,13 @@ static TcStatement erasures[] = {
 	{.sql = "UPDATE @.customers SET name = NULL, phone = NULL, email = NULL "
 			"WHERE company_id = $1 AND phone = $2"},
 };
+/* Requests are kept for a day only, to be matched to their calls; so they are not counted. */
+static TcStatement erase_requests = {
+	.sql = "UPDATE @.inbound_requests AS r SET from_number = NULL, answer = NULL "
+		   "WHERE r.company_id = $1 AND " IS_NUMBER("r.from_number"),
+	.nparams = 2,
+	.types = {INT8OID, TEXTOID},
+};
 static TcStatement delete_bodies = {
 	.sql = "DELETE FROM tenantcall.quarantine AS q USING tenantcall.call_bindings AS b "
 		   "WHERE q.provider_call_id = ANY ($2) AND b.provider = q.provider "
@@ -132,6 +139,7 @@ erase(const TcContext *company, const char *number, Datum *calls, int64 counts[N
 	refuse_own_number(company, number);
 	tc_param_int8(&params, company->company_id);
 	tc_param_text(&params, number);
+	tc_execute(&erase_requests, &params);
 	tc_execute(&lock_calls, &params);
 	MemoryContextSwitchTo(caller);
 	call_ids = array_result(1, INT8OID);

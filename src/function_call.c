@@ -200,6 +200,24 @@ decide(const TcDelivery *delivery, Accepted *accepted, const char *name)
 	tc_act_end(&act);
 }
 
+/*
+ * What is beside the body may say what the body does not, and nothing else: where a caller's words
+ * become arguments ("args at root"), they could else take the place of the call.
+ */
+static const char *
+find_disagreement(const TcDelivery *delivery)
+{
+	const TcRetellMessage *message = &delivery->message;
+
+	if (delivery->call_id != NULL && message->call_id != NULL &&
+		strcmp(delivery->call_id, message->call_id) != 0)
+		return "call_differs";
+	if (delivery->agent != NULL && message->facts.agent != NULL &&
+		strcmp(delivery->agent, message->facts.agent) != 0)
+		return "agent_differs";
+	return NULL;
+}
+
 /* Decides on a request. */
 static void
 accept(TcDelivery *delivery, const char *signature, Accepted *accepted)
@@ -207,6 +225,8 @@ accept(TcDelivery *delivery, const char *signature, Accepted *accepted)
 	TcPlacement *placement = &accepted->placement;
 	const char *name = delivery->message.function_name;
 
+	if (delivery->rejected == NULL)
+		delivery->rejected = find_disagreement(delivery);
 	if (delivery->rejected != NULL)
 	{
 		accepted->outcome = "rejected";

@@ -2,7 +2,7 @@
  * ingest.c
  *		Events of the voice platform, from the raw body to the call's row.
  *
- *		verify (delivery.c) -> place -> bind -> merge (calls.c) -> outcome
+ *		verify (delivery.c) -> place -> bind -> merge (calls.c) -> lease (lease_follow.c) -> outcome
  *		                          \-> quarantine.c: authentic, but not to be placed or applied
  *
  * Whatever the content, the result is an outcome and not an error, so that a batch goes on.  What
@@ -22,6 +22,7 @@
 #include "calls.h"
 #include "guard.h"
 #include "ingest.h"
+#include "lease.h"
 #include "quarantine.h"
 #include "rate.h"
 
@@ -61,6 +62,7 @@ run_apply(void *arg)
 		tc_calls_record(job->delivery, placement,
 						job->merged.outcome == TC_MERGE_CONFLICT ? "conflict" : "placed",
 						job->merged.reason);
+	tc_lease_follow(job->delivery, placement, &job->merged);
 	tc_act_end(&act);
 }
 

@@ -157,6 +157,23 @@ usable_id(const char *id)
 	return id != NULL && strlen(id) <= TC_RETELL_ID_MAX;
 }
 
+/*
+ * The token that answer_inbound_call() put into the call's metadata, if it is there; nothing else
+ * of the metadata is ever read.  What cannot be one becomes a token that nobody has.
+ */
+static char *
+find_correlation(const JsonbContainer *call)
+{
+	const JsonbContainer *metadata = object_member(call, "metadata");
+	char *token;
+	JsonbValue value;
+
+	if (metadata == NULL || !member(metadata, "tenantcall", &value))
+		return NULL;
+	token = text_member(metadata, "tenantcall");
+	return usable_id(token) ? token : pstrdup("");
+}
+
 /* A webhook event about a call. */
 const char *
 tc_retell_parse_event(const char *body, size_t len, TcRetellMessage *message)
@@ -184,6 +201,7 @@ tc_retell_parse_event(const char *body, size_t len, TcRetellMessage *message)
 	}
 	parse_parties(call, message);
 	parse_facts(call, &message->facts);
+	message->correlation = find_correlation(call);
 	if (message->event == TC_RETELL_CALL_INBOUND)
 		return "not_a_call_event";
 	return NULL;

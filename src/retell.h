@@ -36,8 +36,9 @@ typedef struct TcRetellMessage
 {
 	TcRetellEvent event;
 	char *event_name;
-	char *call_id; /* NULL for the inbound webhook */
-	bool web;	   /* a call without numbers */
+	char *call_id;	   /* NULL for the inbound webhook */
+	bool web;		   /* a call without numbers */
+	char *correlation; /* our token in the call's metadata, unverified; NULL if there is none */
 	TcCallFacts facts;
 	char *function_name; /* of a function call, as the next ones; NULL: arguments alone */
 	Jsonb *arguments;	 /* NULL if absent */

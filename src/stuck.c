@@ -4,8 +4,8 @@
  *
  * A call is stuck if it may still be abandoned by its lifecycle, has no end, and gave no sign of
  * life for a while: neither an event nor a function call arrived, by the times of their receipt.
- * The platform's own clock does not count.  Closing moves such calls to "abandoned"; an end that
- * arrives later still after all corrects that.
+ * The platform's own clock does not count.  Closing moves such calls to "abandoned" and gives
+ * their leases back; an end that arrives later still after all corrects that.
  *
  * Company after company, in one transaction, at most max_rows calls.  Locks: the rows of the calls
  * that are closed, until the end of the transaction; rows that others have locked are passed over,
@@ -51,7 +51,9 @@ static TcStatement select_stuck = {
 static TcStatement close_stuck = {
 	.sql = "WITH stuck AS (" STUCK "LIMIT $4 FOR UPDATE OF c SKIP LOCKED), "
 		   "closed AS (UPDATE @.calls AS c SET status = '" ABANDONED "' FROM stuck AS s "
-		   "WHERE c.company_id = $1 AND c.call_id = s.call_id RETURNING c.call_id) "
+		   "WHERE c.company_id = $1 AND c.call_id = s.call_id RETURNING c.call_id), "
+		   "released AS (DELETE FROM @.call_leases AS l USING stuck AS s WHERE l.company_id = $1 "
+		   "AND l.provider_call_id = s.provider_call_id) "
 		   "SELECT s.* FROM stuck AS s JOIN closed USING (call_id)",
 	.nparams = 4,
 	.types = {INT8OID, TEXTARRAYOID, INTERVALOID, INT8OID},

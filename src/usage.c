@@ -37,6 +37,7 @@ static TcStatement select_usage = {
 		   "UNION ALL SELECT (d.decided_at AT TIME ZONE k.time_zone)::date, 0, 0, 0, 1, 0, 0 "
 		   "FROM @.tenant_decisions AS d WHERE d.company_id = k.company_id "
 		   "AND d.outcome IN ('limited', 'suspended', 'rejected', 'conflict') "
+		   "AND d.kind <> 'match' "
 		   "AND d.decided_at >= r.first AND d.decided_at < r.past "
 		   "UNION ALL SELECT (a.confirmed_at AT TIME ZONE k.time_zone)::date, 0, 0, 0, 0, 0, 1 "
 		   "FROM @.appointments AS a WHERE a.company_id = k.company_id AND NOT a.elsewhere "

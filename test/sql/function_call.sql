@@ -82,6 +82,12 @@ EXECUTE root('{"day": "monday"}', NULL, NULL);
 EXECUTE root('{"day": "monday"}', 'nobody', NULL);
 EXECUTE root('{"day": "monday"}', 'function_call agent', NULL);
 EXECUTE root('{"day": "tuesday"}', NULL, 'function_call unbound');
+-- what is beside a body that tells call and agent itself must agree with it
+SELECT function_call_body('function_call 1', 't7', '+49307770004') AS full_body \gset
+EXECUTE root(:'full_body', NULL, 'function_call 2');
+EXECUTE root(:'full_body', 'another agent', 'function_call 1');
+EXECUTE root('{"name": "Ada", "call": {"call_id": "function_call 1", "to_number": "+49307770004", "call_type": "phone_call"}}', NULL, 'function_call 2');
+EXECUTE root(:'full_body', 'function_call agent', 'function_call 1');
 -- the very same delivery is busy, the question asked anew runs
 BEGIN;
 SELECT function_call_sign('{"day": "friday"}') AS signature \gset

@@ -31,12 +31,15 @@ SELECT json_build_object('event', 'call_inbound', 'call_inbound', json_build_obj
     'agent_id', 'x', 'from_number', caller, 'to_number', number))::text
 $$;
 SET ROLE regress_tc_inbound_gateway;
-PREPARE ring(text, text) AS SELECT * FROM tenantcall.answer_inbound_call($1, $2);
+-- the token is another one each time
+PREPARE ring(text, text) AS SELECT outcome, regexp_replace(answer::text, 'tc1_[0-9a-f]{32}', 'TOKEN') AS answer
+FROM tenantcall.answer_inbound_call($1, $2);
 
 -- accepted: company, branch and the customer who calls
 EXECUTE ring(inbound_body('+49307770001'), inbound_sign(inbound_body('+49307770001')));
 EXECUTE ring(inbound_body('+49307770011'), inbound_sign(inbound_body('+49307770011')));
-SELECT outcome FROM tenantcall.answer_inbound_call(convert_to(inbound_body('+49307770001'), 'UTF8'), inbound_sign(inbound_body('+49307770001')));
+SELECT outcome FROM tenantcall.answer_inbound_call(convert_to(inbound_body('+49307770001', '+4915100000002'), 'UTF8'),
+    inbound_sign(inbound_body('+49307770001', '+4915100000002')));
 -- no context is left, and none is needed
 SELECT tenantcall.current_company_id() IS NULL AS none;
 
@@ -56,10 +59,15 @@ EXECUTE ring('nonsense', inbound_sign('nonsense'));
 -- suspended
 RESET ROLE;
 SELECT tenantcall.set_company_status(:two, 'suspended', 'unpaid');
+SELECT inbound_body('+49307770011', '+4915100000003') AS body, inbound_sign(inbound_body('+49307770011', '+4915100000003')) AS signature \gset
 SET ROLE regress_tc_inbound_gateway;
-EXECUTE ring(inbound_body('+49307770011'), inbound_sign(inbound_body('+49307770011')));
+EXECUTE ring(:'body', :'signature');
 RESET ROLE;
 SELECT tenantcall.set_company_status(:two, 'active');
+-- the same delivery again gets the same answer, whatever has changed
+SET ROLE regress_tc_inbound_gateway;
+EXECUTE ring(:'body', :'signature');
+RESET ROLE;
 
 -- limited, the one company alone
 SELECT tenantcall.create_company('inbound three', 'DE', 'Europe/Berlin') AS three \gset
@@ -71,11 +79,20 @@ SELECT tenantcall.assign_number('+49307770021', :three, :three_a) IS NOT NULL AS
 SELECT set_config('regress.three', :'three', false) \gset ignored_
 SELECT tenantcall.set_rate_policy('inbound_call', 1, interval '1 day', company_id => :three);
 SET ROLE regress_tc_inbound_gateway;
-EXECUTE ring(inbound_body('+49307770021'), inbound_sign(inbound_body('+49307770021')));
-EXECUTE ring(inbound_body('+49307770021'), inbound_sign(inbound_body('+49307770021')));
-EXECUTE ring(inbound_body('+49307770011'), inbound_sign(inbound_body('+49307770011')));
+SELECT inbound_body('+49307770021') AS body, inbound_sign(inbound_body('+49307770021')) AS signature \gset
+EXECUTE ring(:'body', :'signature');
+EXECUTE ring(inbound_body('+49307770021', '+4915100000004'), inbound_sign(inbound_body('+49307770021', '+4915100000004')));
+EXECUTE ring(inbound_body('+49307770011', '+4915100000004'), inbound_sign(inbound_body('+49307770011', '+4915100000004')));
+-- delivered again: the same answer with the same token, no second decision, lease or rate token
+SELECT answer #>> '{call_inbound,metadata,tenantcall}' AS token FROM tenantcall.answer_inbound_call(:'body', :'signature') \gset
+SELECT outcome, answer #>> '{call_inbound,metadata,tenantcall}' = :'token' AS same
+FROM tenantcall.answer_inbound_call(convert_to(:'body', 'UTF8'), :'signature');
 RESET ROLE;
 SELECT tenantcall.drop_rate_policy('inbound_call', company_id => :three);
+SELECT direction, provider_call_id, count(*) FROM telephony.call_leases WHERE company_id = :three GROUP BY 1, 2;
+-- the token is stored nowhere
+SELECT outcome, answer, answer::text LIKE '%' || :'token' || '%' AS told, correlation = encode(sha256(convert_to(:'token', 'UTF8')), 'hex') AS hashed
+FROM telephony.inbound_requests WHERE company_id = :three ORDER BY request_id;
 
 -- what was recorded, in each company's own books, and what was kept
 SELECT inbound_company(company_id) AS company, kind, outcome, source, reason, from_number, to_number, by_role

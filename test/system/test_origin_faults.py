@@ -175,6 +175,7 @@ def test_every_decision_is_on_record(world, two, naive):
                              "ORDER BY decision_id") == [
         ("inbound", "accepted", "to_number", None, world.roles["gateway"]),
         ("event", "placed", "to_number", "in", world.roles["gateway"]),
+        ("match", "matched", "window", "in", world.roles["gateway"]),
         ("event", "placed", "from_number", "out", world.roles["gateway"]),
         ("event", "placed", "agent", "web", world.roles["gateway"])]
     assert world.see(two[1], "SELECT count(*) FROM telephony.tenant_decisions "

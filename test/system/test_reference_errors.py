@@ -15,6 +15,7 @@ STATE = re.compile(r"\b(PT\d{3}|\d[0-9A-Z]{4}|F0000)\b")
 ELSEWHERE = {
     ("release_number", "PT409"),  # a race: test/specs
     ("advance_call", "PT409"), ("delete_company", "23503"),  # test/sql
+    ("answer_inbound_call", "55P03"), ("acquire_call_lease", "55P03"),  # a wait: test_leases.py
     ("parse_phone", "0A000"), ("phone_region", "0A000"), ("phone_national", "0A000"),
     ("phone_is_valid", "0A000"),  # a server without the library: test_phone_lib.py
 }
@@ -115,6 +116,17 @@ CASES = [
     ("drop_webhook_key", "PT404", "admin", "SELECT drop_webhook_key('retell', 'new')"),
     ("select_service", "PT403", "app", "SELECT select_service()"),
     ("select_service", "PT404", "gateway", "SELECT enter(1); SELECT select_service('none such')"),
+    ("set_concurrency_policy", "PT404", "admin", "SELECT set_concurrency_policy(1, company_id => 9)"),
+    ("drop_concurrency_policy", "PT404", "admin", "SELECT drop_concurrency_policy(1)"),
+    ("acquire_call_lease", "PT404", "gateway", "SELECT acquire_call_lease(9, 'x')"),
+    ("acquire_call_lease", "PT403", "gateway", "SELECT enter(1); SELECT acquire_call_lease(2, 'x')"),
+    ("bind_call_lease", "PT404", "gateway", "SELECT bind_call_lease(9, 'x', 'y')"),
+    ("bind_call_lease", "PT403", "gateway", "SELECT enter(1); SELECT bind_call_lease(2, 'x', 'y')"),
+    ("bind_call_lease", "PT409", "gateway",
+     "SELECT bind_call_lease(1, 'x', 'y'); SELECT bind_call_lease(2, 'x', 'y')"),
+    ("release_call_lease", "PT404", "gateway", "SELECT release_call_lease(9, 'x')"),
+    ("release_call_lease", "PT403", "gateway", "SELECT enter(1); SELECT release_call_lease(2, 'x')"),
+    ("call_lease_stats", "PT403", "app", "SELECT call_lease_stats()"),
     ("finish_function_call", "PT404", "gateway", "SELECT finish_function_call(1, 'new', '{}')"),
     ("finish_function_call", "PT409", "gateway", "SELECT finish_function_call(1, 'key', '[]')"),
     ("grant_app", "42704", "postgres", "SELECT grant_app('nobody at all')"),
