@@ -5,6 +5,7 @@
 #   make check-unit unit tests under sanitizers make matrix      build and test on 15, 17 and 18
 #   make format     clang-format                make lint        static checks
 #   make bench      the budgets, side by side   make clean
+#   make bench-publish  longer: plots and figures for README.md
 #
 # Options: PG_CONFIG=/path/to/pg_config, CC=clang, with_llvm=no (no bitcode).
 
@@ -65,7 +66,7 @@ TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(o
 UNIT_CC := $(if $(filter command environment,$(origin CC)),$(CC),gcc)
 
 # These goals bring what they need with them, the server's headers included.
-FREE_GOALS = test demo bench matrix check-unit format lint clean distclean META.json unit-programs \
+FREE_GOALS = test demo bench bench-publish matrix check-unit format lint clean distclean META.json unit-programs \
 	test/unit/%
 
 ifneq ($(PGXS),)
@@ -78,7 +79,7 @@ clean:
 	rm -rf $(EXTRA_CLEAN) src/*.o src/*.bc tenantcall.so
 endif
 
-.PHONY: test demo bench matrix check-unit format lint
+.PHONY: test demo bench bench-publish matrix check-unit format lint
 
 # Objects are rebuilt when the server or the compiler is another than last time.
 BUILD_STAMP = build/for
@@ -162,9 +163,13 @@ demo:
 	@$(TEST_ENV) test/demo/run
 
 bench:
-	@test -x test/bench/run || { echo "bench: there is no test/bench/run yet" >&2; exit 1; }
-	@$(TEST_ENV) test/setup/packages
+	@$(TEST_ENV) test/setup/packages bench
 	@$(TEST_ENV) test/bench/run
+
+# Longer; writes the plots in docs and the section "Measured" of README.md.
+bench-publish:
+	@$(TEST_ENV) test/setup/packages bench
+	@$(TEST_ENV) test/bench/curves.py --publish
 
 matrix:
 	@test/matrix

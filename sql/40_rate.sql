@@ -22,11 +22,14 @@ CREATE TABLE tenantcall.rate_policy_defaults (
     period_ns bigint NOT NULL,
     burst bigint NOT NULL,
     reserve bigint NOT NULL,
+    pause_ns bigint NOT NULL,
     shadow boolean NOT NULL,
     enabled boolean NOT NULL,
     change_mode text COLLATE "C" NOT NULL CHECK (change_mode IN ('proportional', 'reset')),
     version bigint NOT NULL,
     changed_at timestamptz NOT NULL,
+    changed_boot bigint NOT NULL,
+    changed_clock bigint NOT NULL,
     removed boolean NOT NULL,
     CONSTRAINT rate_policy_defaults_key UNIQUE NULLS NOT DISTINCT (policy, company_id, branch_id, number, bandwidth)
 );
@@ -45,11 +48,14 @@ CREATE TABLE tenantcall.rate_policies (
     period_ns bigint NOT NULL,
     burst bigint NOT NULL,
     reserve bigint NOT NULL,
+    pause_ns bigint NOT NULL,
     shadow boolean NOT NULL,
     enabled boolean NOT NULL,
     change_mode text COLLATE "C" NOT NULL CHECK (change_mode IN ('proportional', 'reset')),
     version bigint NOT NULL,
     changed_at timestamptz NOT NULL,
+    changed_boot bigint NOT NULL,
+    changed_clock bigint NOT NULL,
     removed boolean NOT NULL,
     CONSTRAINT rate_policies_key UNIQUE NULLS NOT DISTINCT (policy, company_id, branch_id, number, bandwidth)
 );
@@ -57,22 +63,26 @@ COMMENT ON TABLE tenantcall.rate_policies IS 'rate policies set with set_rate_po
 COMMENT ON COLUMN tenantcall.rate_policies.bandwidth IS 'a policy admits what all of its bandwidths admit';
 COMMENT ON COLUMN tenantcall.rate_policies.level IS 'whose bucket: of all companies, a company, branch, number, call, function within a call';
 COMMENT ON COLUMN tenantcall.rate_policies.reserve IS 'tokens that low priority may not use';
+COMMENT ON COLUMN tenantcall.rate_policies.pause_ns IS 'after a refusal by any bandwidth of the policy, the bucket admits nothing for so long, and until it is full';
+COMMENT ON COLUMN tenantcall.rate_policies.changed_clock IS 'changed_at by the buckets'' clock, good within one boot of the machine (changed_boot): a step of the wall clock does not matter';
 COMMENT ON COLUMN tenantcall.rate_policies.version IS 'rises with each change; buckets are converted upwards only';
 COMMENT ON COLUMN tenantcall.rate_policies.removed IS 'dropped: what holds otherwise holds again, as of this version';
 REVOKE ALL ON tenantcall.rate_policies FROM PUBLIC;
 
 INSERT INTO tenantcall.rate_policy_defaults (policy, bandwidth, level, policy_id, tokens, period_ns, burst, reserve,
-        shadow, enabled, change_mode, version, changed_at, removed)
-SELECT policy, bandwidth, level, policy_id, tokens, period_ns, tokens, 0, shadow, true, 'proportional', 1, '2026-01-01 00:00+00', false
+        pause_ns, shadow, enabled, change_mode, version, changed_at, changed_boot, changed_clock, removed)
+SELECT policy, bandwidth, level, policy_id, tokens, period_ns, tokens, 0, pause_ns, shadow, true, 'proportional', 1,
+       '2026-01-01 00:00+00', 0, 0, false
 FROM (VALUES
-    ('function_call', 'default', 'company', 1, 100, 60000000000, false),
-    ('webhook', 'default', 'company', 2, 6000, 60000000000, true),
-    ('inbound_call', 'default', 'company', 3, 600, 60000000000, true),
-    -- one call gone wild: 20 functions a minute, 50 a day (no call is longer), 10 of one function
-    ('call_guard', 'per_minute', 'call', 4, 20, 60000000000, false),
-    ('call_guard', 'per_call', 'call', 5, 50, 86400000000000, false),
-    ('call_guard', 'per_function', 'function', 6, 10, 86400000000000, false)
-) AS p (policy, bandwidth, level, policy_id, tokens, period_ns, shadow);
+    ('function_call', 'default', 'company', 1, 100, 60000000000, 0, false),
+    ('webhook', 'default', 'company', 2, 6000, 60000000000, 0, true),
+    ('inbound_call', 'default', 'company', 3, 600, 60000000000, 0, true),
+    -- one call gone wild: 20 functions a minute, 50 a day (no call is longer), 10 of one function;
+    -- whichever refuses, the call pauses for 300 s
+    ('call_guard', 'per_minute', 'call', 4, 20, 60000000000, 300000000000, false),
+    ('call_guard', 'per_call', 'call', 5, 50, 86400000000000, 0, false),
+    ('call_guard', 'per_function', 'function', 6, 10, 86400000000000, 0, false)
+) AS p (policy, bandwidth, level, policy_id, tokens, period_ns, pause_ns, shadow);
 
 SELECT pg_catalog.pg_extension_config_dump('tenantcall.rate_policies', '');
 SELECT pg_catalog.pg_extension_config_dump('tenantcall.rate_policy_version', '');
@@ -96,11 +106,11 @@ ALTER TABLE tenantcall.rate_policy_defaults ENABLE ALWAYS TRIGGER changed;
 CREATE FUNCTION tenantcall.set_rate_policy(policy text, tokens bigint, per interval, burst bigint DEFAULT NULL,
         company_id bigint DEFAULT NULL, shadow boolean DEFAULT false, enabled boolean DEFAULT true,
         change_mode text DEFAULT 'proportional', bandwidth text DEFAULT 'default', branch_id bigint DEFAULT NULL,
-        number text DEFAULT NULL, level text DEFAULT NULL, reserve bigint DEFAULT 0) RETURNS void
+        number text DEFAULT NULL, level text DEFAULT NULL, reserve bigint DEFAULT 0, pause interval DEFAULT '0') RETURNS void
     LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_set_rate_policy';
-COMMENT ON FUNCTION tenantcall.set_rate_policy(text, bigint, interval, bigint, bigint, boolean, boolean, text, text, bigint, text, text, bigint)
+COMMENT ON FUNCTION tenantcall.set_rate_policy(text, bigint, interval, bigint, bigint, boolean, boolean, text, text, bigint, text, text, bigint, interval)
     IS 'defines or changes a rate policy for all companies, or for a company, branch or number; acts at commit';
-REVOKE ALL ON FUNCTION tenantcall.set_rate_policy(text, bigint, interval, bigint, bigint, boolean, boolean, text, text, bigint, text, text, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION tenantcall.set_rate_policy(text, bigint, interval, bigint, bigint, boolean, boolean, text, text, bigint, text, text, bigint, interval) FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.drop_rate_policy(policy text, company_id bigint DEFAULT NULL, bandwidth text DEFAULT 'default',
         branch_id bigint DEFAULT NULL, number text DEFAULT NULL) RETURNS void
@@ -125,7 +135,7 @@ COMMENT ON COLUMN tenantcall.take_result.quota IS 'tokens of a full bucket; NULL
 COMMENT ON COLUMN tenantcall.take_result.remaining IS 'whole tokens left';
 COMMENT ON COLUMN tenantcall.take_result.retry_after IS 'when the same request will be admitted if nobody else comes; 0 if it was; NULL if never';
 COMMENT ON COLUMN tenantcall.take_result.reset_after IS 'when the bucket will be full';
-COMMENT ON COLUMN tenantcall.take_result.reason IS 'NULL, limited, would_deny (shadow mode: allowed), cost_exceeds_burst, table_full, disabled (allowed)';
+COMMENT ON COLUMN tenantcall.take_result.reason IS 'NULL, limited, would_deny (shadow mode: allowed), cost_exceeds_burst, table_full, unavailable (its part of the table is locked by a process that is stopped), paused, disabled (allowed)';
 COMMENT ON COLUMN tenantcall.take_result.ticket IS 'what refund() takes; NULL if nothing was spent';
 
 CREATE TYPE tenantcall.take_all_result AS (
@@ -197,9 +207,18 @@ CREATE FUNCTION tenantcall.rate_test_clock(ns bigint) RETURNS bigint
 COMMENT ON FUNCTION tenantcall.rate_test_clock(bigint) IS 'for tests, superusers only: stops the clock of this session at so many ns (0: lets it go); returns its time';
 REVOKE ALL ON FUNCTION tenantcall.rate_test_clock(bigint) FROM PUBLIC;
 
+CREATE FUNCTION tenantcall.rate_test_stop(place text) RETURNS void
+    LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_rate_test_stop';
+COMMENT ON FUNCTION tenantcall.rate_test_stop(text) IS 'for tests, superusers only: has this session''s process stop itself (SIGSTOP) the next time it comes to a place';
+REVOKE ALL ON FUNCTION tenantcall.rate_test_stop(text) FROM PUBLIC;
+
 CREATE FUNCTION tenantcall.rate_headers(result tenantcall.take_result) RETURNS jsonb
     LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tc_rate_headers_sql';
 COMMENT ON FUNCTION tenantcall.rate_headers(tenantcall.take_result) IS 'HTTP headers that tell a client of its limit; seconds are rounded up';
+
+CREATE FUNCTION tenantcall.rate_headers(result tenantcall.take_result, policy text, refill interval DEFAULT NULL) RETURNS jsonb
+    LANGUAGE C IMMUTABLE CALLED ON NULL INPUT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tc_rate_headers_sql';
+COMMENT ON FUNCTION tenantcall.rate_headers(tenantcall.take_result, text, interval) IS 'the same with the policy''s name and, as its window, the time in which a full bucket is refilled';
 
 -- Statistics.
 
@@ -208,7 +227,7 @@ CREATE FUNCTION tenantcall.rate_buckets(OUT policy_id integer, OUT level text, O
         OUT remaining bigint, OUT reset_after interval, OUT last_denied_at timestamptz, OUT branch_id bigint,
         OUT waited bigint, OUT refunded bigint, OUT forgiven bigint) RETURNS SETOF record
     LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'tc_rate_buckets';
-COMMENT ON FUNCTION tenantcall.rate_buckets() IS 'buckets of this database: all for administrators and pg_monitor, those of the entered company for others';
+COMMENT ON FUNCTION tenantcall.rate_buckets() IS 'buckets of this database, and sums of those that have made way (without quota): all for administrators and pg_monitor, those of the entered company for others';
 REVOKE ALL ON FUNCTION tenantcall.rate_buckets() FROM PUBLIC;
 
 CREATE VIEW tenantcall.stat_rate_limits AS
@@ -218,14 +237,14 @@ CREATE VIEW tenantcall.stat_rate_limits AS
     LEFT JOIN (SELECT policy_id, policy, bandwidth FROM tenantcall.rate_policy_defaults
                UNION
                SELECT policy_id, policy, bandwidth FROM tenantcall.rate_policies) p USING (policy_id);
-COMMENT ON VIEW tenantcall.stat_rate_limits IS 'use of rate limits, per company and policy, since its bucket was made';
+COMMENT ON VIEW tenantcall.stat_rate_limits IS 'use of rate limits, per bucket; rows without quota sum up, per company and policy, the buckets that have made way';
 REVOKE ALL ON tenantcall.stat_rate_limits FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.rate_table(OUT max_buckets bigint, OUT used bigint, OUT evicted bigint, OUT evicted_allowed bigint,
         OUT evicted_denied bigint, OUT evicted_would_deny bigint, OUT refused bigint, OUT passed bigint, OUT forced bigint,
-        OUT forgiven bigint) RETURNS record
+        OUT forgiven bigint, OUT unavailable bigint) RETURNS record
     LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_rate_table';
-COMMENT ON FUNCTION tenantcall.rate_table() IS 'the table of buckets of all databases: room, evictions of full buckets with their counts, and refusals for want of room';
+COMMENT ON FUNCTION tenantcall.rate_table() IS 'the table of buckets of all databases: room, evictions of full buckets with their counts, and refusals for want of room, or because a stopped process has a part of it locked';
 REVOKE ALL ON FUNCTION tenantcall.rate_table() FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.reset_rate_stats() RETURNS void

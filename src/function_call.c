@@ -2,13 +2,19 @@
  * function_call.c
  *		Function calls of the voice platform: accepted once, answered once.
  *
- *		verify -> place -> known already? -> token of the company's bucket -> claim -> run
+ *		verify -> place -> known already? -> tokens of company and call -> claim -> run
  *		                     \-> replay (answer recorded), busy (still running)
  *
  * The claim is a row in function_calls with a lease, keyed by the platform's tool_call_id, so the
  * work itself runs in a later transaction without any lock of ours.  A retry that finds the answer
  * gets it and takes no second token; one that finds the lease expired takes the claim over (its
  * attempt number must still be the one it saw).
+ *
+ * A call gone wild is stopped by the policy "call_guard", together with the company's own limit:
+ *all or nothing.  It counts by the call id of the signed body, or by one beside the body that is
+ *bound to the company; another one may be anything a language model came up with ("call_1",
+ *"None"), the same for many calls, and is not counted by.  Such a request takes the company's token
+ *alone.
  *
  * Without a tool_call_id a request is known by its exact delivery (signature and body): a network
  * retry of the same bytes is recognised, the same question asked again later is not.
@@ -30,6 +36,10 @@
 #include "quarantine.h"
 #include "rate.h"
 #include "telephony.h"
+
+#define COMPANY_LIMIT "function_call"
+#define CALL_LIMIT "call_guard"
+#define NO_NAME "(none)" /* a function whose name is not told */
 
 PG_FUNCTION_INFO_V1(tc_accept_function_call);
 PG_FUNCTION_INFO_V1(tc_finish_function_call);
@@ -73,7 +83,19 @@ typedef struct Accepted
 	bool has_answer;
 	bool limited_once; /* was a token asked for? */
 	TcTakeResult limit;
+	MemoryContext caller; /* for what is to be returned */
 } Accepted;
+
+/* Why a limit has refused.  The second is what the clients of this platform know. */
+static const char *
+refusal_reason(const TcTakeResult *limit)
+{
+	if (limit->reason == TC_TAKE_UNAVAILABLE)
+		return "limit_unavailable";
+	return limit->policy != NULL && strcmp(limit->policy, CALL_LIMIT) == 0
+			   ? "call_rate_limit_exceeded"
+			   : "rate_limit";
+}
 
 /* A key for a request without tool_call_id: this very delivery. */
 static char *
@@ -140,23 +162,46 @@ answer_from_claim(Accepted *accepted, MemoryContext caller)
 	return true;
 }
 
-/* Takes a token and makes the claim; acting for the company. */
-static void
-claim(const TcDelivery *delivery, Accepted *accepted, const char *name, MemoryContext caller)
+/* The id by which the call's function calls are counted; NULL: none that can be relied on. */
+static const char *
+counted_call(const TcDelivery *delivery, const TcPlacement *placement)
 {
+	if (delivery->message.call_id != NULL)
+		return delivery->message.call_id;
+	return strcmp(placement->source, "binding") == 0 ? delivery->call_id : NULL;
+}
+
+/* Takes the tokens; false, with the outcome, if there are none. */
+static bool
+take_tokens(const TcDelivery *delivery, Accepted *accepted, const TcContext *tenant,
+			const char *name)
+{
+	TcRateCall call = {.tenant = tenant,
+					   .call = counted_call(delivery, &accepted->placement),
+					   .function = name[0] != '\0' ? name : NO_NAME};
+
+	if (call.call != NULL)
+		tc_rate_take_guarded(COMPANY_LIMIT, CALL_LIMIT, &call, &accepted->limit);
+	else
+		tc_rate_take(COMPANY_LIMIT, (int64) tenant->company_id, 1, &accepted->limit);
+	accepted->limited_once = true;
+	if (accepted->limit.allowed)
+		return true;
+	accepted->outcome = "limited";
+	accepted->reason = refusal_reason(&accepted->limit);
+	return false;
+}
+
+/* Takes the tokens and makes the claim; acting for the company. */
+static void
+claim(const TcDelivery *delivery, Accepted *accepted, const TcContext *tenant, const char *name)
+{
+	MemoryContext caller = accepted->caller;
 	const TcRetellMessage *message = &delivery->message;
 	TcParams params = {0};
 
-	if (answer_from_claim(accepted, caller))
+	if (answer_from_claim(accepted, caller) || !take_tokens(delivery, accepted, tenant, name))
 		return;
-	tc_rate_take("function_call", accepted->placement.place.company_id, 1, &accepted->limit);
-	accepted->limited_once = true;
-	if (!accepted->limit.allowed)
-	{
-		accepted->outcome = "limited";
-		accepted->reason = "rate_limit";
-		return;
-	}
 	accepted->call_id =
 		tc_calls_find(message->call_id != NULL ? message->call_id : delivery->call_id);
 	tc_param_int8(&params, accepted->placement.place.company_id);
@@ -168,9 +213,8 @@ claim(const TcDelivery *delivery, Accepted *accepted, const char *name, MemoryCo
 	accepted->outcome = "run";
 	if (tc_execute(&insert_claim, &params) > 0)
 		return;
-	/* the same call was accepted meanwhile: one token is enough */
-	if (accepted->limit.reason == TC_TAKE_OK)
-		tc_rate_untake("function_call", accepted->placement.place.company_id, 1);
+	/* the same call was accepted meanwhile: its tokens are enough */
+	tc_rate_untake(&accepted->limit);
 	accepted->limited_once = false;
 	if (!answer_from_claim(accepted, caller))
 		accepted->outcome = "busy";
@@ -183,9 +227,9 @@ decide(const TcDelivery *delivery, Accepted *accepted, const char *name)
 	const TcPlacement *placement = &accepted->placement;
 	TcContext tenant = {.company_id = placement->place.company_id,
 						.branch_id = placement->place.branch_id};
-	MemoryContext caller = CurrentMemoryContext;
 	TcAct act;
 
+	accepted->caller = CurrentMemoryContext;
 	(void) tc_directory_fill(&tenant);
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	if (placement->suspended)
@@ -194,7 +238,7 @@ decide(const TcDelivery *delivery, Accepted *accepted, const char *name)
 		accepted->reason = "company_suspended";
 	}
 	else
-		claim(delivery, accepted, name, caller);
+		claim(delivery, accepted, &tenant, name);
 	if (strcmp(accepted->outcome, "suspended") == 0 || strcmp(accepted->outcome, "limited") == 0)
 		tc_calls_record(delivery, placement, accepted->outcome, accepted->reason);
 	tc_act_end(&act);
@@ -245,10 +289,11 @@ accept(TcDelivery *delivery, const char *signature, Accepted *accepted)
 	else if (!placement->found)
 	{
 		/* those that nobody knows share one bucket, so that they cannot fill the quarantine */
-		tc_rate_take("function_call", 0, 1, &accepted->limit);
+		tc_rate_take(COMPANY_LIMIT, 0, 1, &accepted->limit);
 		accepted->limited_once = true;
 		accepted->outcome = accepted->limit.allowed ? "unknown" : "limited";
-		accepted->reason = accepted->limit.allowed ? placement->reason : "rate_limit";
+		accepted->reason =
+			accepted->limit.allowed ? placement->reason : refusal_reason(&accepted->limit);
 		if (accepted->limit.allowed)
 			tc_quarantine(delivery, placement, "unknown", placement->reason, delivery->detail);
 	}

@@ -22,6 +22,8 @@
 #include "errors.h"
 #include "rate_all.h"
 #include "rate_args.h"
+#include "rate_clock.h"
+#include "rate_shmem.h"
 #include "rate_wait.h"
 #include "ready.h"
 
@@ -114,11 +116,11 @@ ask(FunctionCallInfo fcinfo, int policy_arg, Request *request)
 	request->ask.cost = cost_argument(fcinfo, policy_arg + 1);
 	limit = limit_argument(fcinfo, policy_arg, &request->who);
 	request->policy = text_to_cstring(PG_GETARG_TEXT_PP(policy_arg));
-	if (limit->shadow && limit->more == 0)
+	if (limit->shadow && !limit->together)
 		request->ask.max_wait = 0;
 	tc_rate_ask_policy(limit, request->policy, &request->who, &request->ask, &request->result);
 	if (request->result.waited > 0)
-		tc_rate_wait(&request->tickets.item[0]);
+		tc_rate_wait(&request->tickets.item[0], request->policy, &request->who);
 	if (request->refund_on_abort && request->tickets.n > 0)
 		tc_rate_give_back_on_abort(&request->tickets);
 }
@@ -174,7 +176,7 @@ tc_take(PG_FUNCTION_ARGS)
 {
 	Request request = {.who.tenant = tc_rate_tenant()};
 
-	request.ask.max_wait = tc_rate_wait_argument(fcinfo, 2);
+	request.ask.max_wait = tc_rate_span_argument(fcinfo, 2, "max_wait");
 	who_arguments(fcinfo, 3, &request);
 	ask(fcinfo, 0, &request);
 	PG_RETURN_DATUM(result_datum(fcinfo, &request));
@@ -335,50 +337,74 @@ tc_take_all(PG_FUNCTION_ARGS)
 	return tc_form_result(fcinfo, values, nulls);
 }
 
-/* What this backend has spent last through tc_rate_take(). */
+/* What this backend has spent last for other modules. */
 static struct
 {
-	char policy[TC_RATE_NAME_LEN];
-	int64 company_id;
-	int64 cost;
+	uint64 receipt;
 	TcRateTickets tickets;
 } last_taken;
 
-/* The same for other modules: see rate.h. */
+/* What is to be asked for another module, and given back by tc_rate_untake(). */
+static TcRateAsk
+ask_for_module(int64 cost)
+{
+	tc_rate_check_cost(cost);
+	last_taken.receipt++;
+	last_taken.tickets.n = 0;
+	return (TcRateAsk){.cost = cost, .tickets = &last_taken.tickets};
+}
+
+/* Tokens of a company's bucket: see rate.h. */
 void
 tc_rate_take(const char *policy, int64 company_id, int64 cost, TcTakeResult *result)
 {
 	TcContext tenant = {.company_id = company_id};
 	TcRateWho who = {.tenant = &tenant};
-	TcRateAsk one = {.cost = cost, .tickets = &last_taken.tickets};
+	TcRateAsk one = ask_for_module(cost);
+	const TcRateLimit *limit = tc_rate_limit(policy, strlen(policy), &who);
+	int64 window = tc_rate_duration(&limit->math, limit->math.capacity);
 
-	tc_rate_check_cost(cost);
-	strlcpy(last_taken.policy, policy, sizeof(last_taken.policy));
-	last_taken.company_id = company_id;
-	last_taken.cost = cost;
-	last_taken.tickets.n = 0;
-	tc_rate_ask_policy(tc_rate_limit(policy, strlen(policy), &who), policy, &who, &one, result);
+	tc_rate_ask_policy(limit, policy, &who, &one, result);
+	result->receipt = last_taken.receipt;
+	result->policy = policy;
+	if (result->window == 0)
+		result->window = window;
+}
+
+/* One token of several policies, all or nothing. */
+static void
+take_together(const char *const *policies, int n, const TcRateWho *who, TcTakeResult *result)
+{
+	TcRateItems *items = palloc0(sizeof(TcRateItems));
+	TcRateAsk one = ask_for_module(1);
+
+	for (int i = 0; i < n; i++)
+		tc_rate_all_add(items, policies[i], one.cost, who);
+	tc_rate_all_ask(items, &one, result);
+	result->receipt = last_taken.receipt;
+	pfree(items);
+}
+
+/* One token of a company's bucket and of a guard's: see rate.h. */
+void
+tc_rate_take_guarded(const char *policy, const char *guard, const TcRateCall *call,
+					 TcTakeResult *result)
+{
+	TcRateWho who = {.tenant = call->tenant, .call = call->call, .function = call->function};
+	const char *const policies[] = {policy, guard};
+
+	take_together(policies, lengthof(policies), &who, result);
+	if (result->policy == guard && result->reason == TC_TAKE_TABLE_FULL)
+		take_together(policies, 1, &who, result);
 }
 
 /* Gives back what was spent last, if it was this. */
 void
-tc_rate_untake(const char *policy, int64 company_id, int64 cost)
+tc_rate_untake(const TcTakeResult *result)
 {
-	if (strcmp(last_taken.policy, policy) != 0 || last_taken.company_id != company_id ||
-		last_taken.cost != cost)
+	if (result->receipt != last_taken.receipt)
 		return;
 	for (int i = 0; i < last_taken.tickets.n; i++)
 		(void) tc_rate_give_back(&last_taken.tickets.item[i], tc_rate_now());
 	last_taken.tickets.n = 0;
-}
-
-/* One token, also of policies that count by call or function: see rate.h. */
-void
-tc_rate_take_call(const char *policy, const TcContext *tenant, const char *call,
-				  const char *function, TcTakeResult *result)
-{
-	TcRateWho who = {.tenant = tenant, .call = call, .function = function};
-	TcRateAsk one = {.cost = 1};
-
-	tc_rate_ask_policy(tc_rate_limit(policy, strlen(policy), &who), policy, &who, &one, result);
 }

@@ -16,6 +16,7 @@
 #include "args.h"
 #include "errors.h"
 #include "rate_args.h"
+#include "rate_clock.h"
 #include "rate_policy.h"
 #include "ready.h"
 
@@ -35,28 +36,31 @@ static TcStatement find_policy = {
 	.types = {TEXTOID, TEXTOID, BOOLOID},
 };
 static TcStatement upsert_policy = {
-	.sql = "INSERT INTO tenantcall.rate_policies (policy, company_id, branch_id, number, bandwidth,"
-		   " level, policy_id, tokens, period_ns, burst, reserve, shadow, enabled, change_mode, "
-		   "version, changed_at, removed) VALUES ($1, $2, $3, $4, $5, $6, "
-		   "coalesce($7, nextval('tenantcall.rate_policy_id'))::int, $8, $9, $10, $11, $12, $13, "
-		   "$14, nextval('tenantcall.rate_policy_version'), clock_timestamp(), false) "
-		   "ON CONFLICT ON CONSTRAINT rate_policies_key DO UPDATE SET level = excluded.level, "
-		   "tokens = excluded.tokens, period_ns = excluded.period_ns, burst = excluded.burst, "
-		   "reserve = excluded.reserve, shadow = excluded.shadow, enabled = excluded.enabled, "
-		   "change_mode = excluded.change_mode, version = excluded.version, "
-		   "changed_at = excluded.changed_at, removed = false",
-	.nparams = 14,
+	.sql =
+		"INSERT INTO tenantcall.rate_policies (policy, company_id, branch_id, number, bandwidth,"
+		" level, policy_id, tokens, period_ns, burst, reserve, pause_ns, shadow, enabled, "
+		"change_mode, version, changed_at, changed_boot, changed_clock, removed) VALUES ($1, $2, $3, $4, $5, $6, "
+		"coalesce($7, nextval('tenantcall.rate_policy_id'))::int, $8, $9, $10, $11, $12, $13, "
+		"$14, $15, nextval('tenantcall.rate_policy_version'), clock_timestamp(), $16, $17, false) "
+		"ON CONFLICT ON CONSTRAINT rate_policies_key DO UPDATE SET level = excluded.level, "
+		"tokens = excluded.tokens, period_ns = excluded.period_ns, burst = excluded.burst, "
+		"reserve = excluded.reserve, pause_ns = excluded.pause_ns, shadow = excluded.shadow, enabled = excluded.enabled, "
+		"change_mode = excluded.change_mode, version = excluded.version, "
+		"changed_at = excluded.changed_at, changed_boot = excluded.changed_boot, "
+		"changed_clock = excluded.changed_clock, removed = false",
+	.nparams = 17,
 	.types = {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID,
-			  INT8OID, INT8OID, BOOLOID, BOOLOID, TEXTOID},
+			  INT8OID, INT8OID, INT8OID, BOOLOID, BOOLOID, TEXTOID, INT8OID, INT8OID},
 };
 static TcStatement remove_policy = {
 	.sql = "UPDATE tenantcall.rate_policies SET removed = true, change_mode = 'proportional', "
-		   "version = nextval('tenantcall.rate_policy_version'), changed_at = clock_timestamp() "
+		   "version = nextval('tenantcall.rate_policy_version'), changed_at = clock_timestamp(), "
+		   "changed_boot = $6, changed_clock = $7 "
 		   "WHERE policy = $1 AND company_id IS NOT DISTINCT FROM $2 "
 		   "AND branch_id IS NOT DISTINCT FROM $3 AND number IS NOT DISTINCT FROM $4 "
 		   "AND bandwidth = $5 AND NOT removed",
-	.nparams = 5,
-	.types = {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID},
+	.nparams = 7,
+	.types = {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID},
 };
 
 /* For whom a policy is set: a row's key. */
@@ -117,6 +121,14 @@ bind_scope(TcParams *params, const Scope *scope)
 	tc_param_text(params, scope->bandwidth);
 }
 
+/* Binds the instant of a change by the buckets' clock. */
+static void
+bind_clock(TcParams *params)
+{
+	tc_param_datum(params, Int64GetDatum(tc_rate_boot()), false);
+	tc_param_datum(params, Int64GetDatum(tc_rate_now()), false);
+}
+
 /* A required number. */
 static int64
 number_argument(FunctionCallInfo fcinfo, int arg, const char *name)
@@ -141,11 +153,9 @@ change_argument(FunctionCallInfo fcinfo, int arg)
 
 /* Refuses numbers that the arithmetic cannot hold. */
 static void
-check_numbers(int64 tokens, int64 period, int64 burst)
+check_numbers(int64 tokens, int64 period, int64 burst, TcRateMath *math)
 {
-	TcRateMath math;
-
-	switch (tc_rate_setup(&math, tokens, period, burst))
+	switch (tc_rate_setup(math, tokens, period, burst))
 	{
 		case TC_RATE_OK:
 			return;
@@ -242,9 +252,21 @@ reserve_argument(FunctionCallInfo fcinfo, int arg, int64 burst)
 	return reserve;
 }
 
+/* The pause after a refusal. */
+static int64
+pause_argument(FunctionCallInfo fcinfo, int arg, const TcRateMath *math)
+{
+	int64 pause = tc_rate_span_argument(fcinfo, arg, "pause");
+
+	if (pause > 0 && tc_rate_pause(math, (TcRateState){0, 0}, 0, pause) == 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"pause\" is too long for a rate this high")));
+	return pause;
+}
+
 /*
  * set_rate_policy(policy, tokens, per, burst, company_id, shadow, enabled, change_mode,
- *				   bandwidth, branch_id, number, level, reserve) -> void
+ *				   bandwidth, branch_id, number, level, reserve, pause) -> void
  */
 Datum
 tc_set_rate_policy(PG_FUNCTION_ARGS)
@@ -258,14 +280,17 @@ tc_set_rate_policy(PG_FUNCTION_ARGS)
 	char *change = change_argument(fcinfo, 7);
 	char *level_name = tc_arg_optional_text(fcinfo, 11);
 	int64 reserve;
+	int64 pause;
 	TcRateLevel level;
 	int64 policy_id;
 	TcParams params = {0};
+	TcRateMath math;
 	TcAct act;
 
 	tc_require_ready();
-	check_numbers(tokens, period, burst);
+	check_numbers(tokens, period, burst, &math);
 	reserve = reserve_argument(fcinfo, 12, burst);
+	pause = pause_argument(fcinfo, 13, &math);
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
 	(void) tc_execute(&lock_policies, NULL);
 	policy_id = find_policy_id(&scope, level_name, &level);
@@ -276,9 +301,11 @@ tc_set_rate_policy(PG_FUNCTION_ARGS)
 	tc_param_int8(&params, period);
 	tc_param_int8(&params, burst);
 	tc_param_datum(&params, Int64GetDatum(reserve), false);
+	tc_param_datum(&params, Int64GetDatum(pause), false);
 	tc_param_datum(&params, BoolGetDatum(shadow), false);
 	tc_param_datum(&params, BoolGetDatum(enabled), false);
 	tc_param_text(&params, change);
+	bind_clock(&params);
 	(void) tc_execute(&upsert_policy, &params);
 	tc_act_end(&act);
 	PG_RETURN_VOID();
@@ -295,6 +322,7 @@ tc_drop_rate_policy(PG_FUNCTION_ARGS)
 
 	tc_require_ready();
 	bind_scope(&params, &scope);
+	bind_clock(&params);
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
 	(void) tc_execute(&lock_policies, NULL);
 	rows = tc_execute(&remove_policy, &params);

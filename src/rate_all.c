@@ -2,14 +2,19 @@
  * rate_all.c
  *		Asking several buckets at one instant, all or nothing.
  *
- *		find or make each bucket (one lock at a time)
- *		lock their partitions exclusively, in ascending order
- *		look again (gone meanwhile: start over), decide for each at one `now`
- *		write all, or none; unlock
+ *		bring each bucket up to date (one lock at a time)
+ *		lock their partitions exclusively (rate_lock.c: all, or none and again)
+ *		look again (outdated: start over), decide for each at one `now`
+ *		write all, or none; unlock; if buckets are missing that are to be charged, make them first
  *
- * No deadlock: everybody else holds one of these locks at most, and waits for nothing meanwhile.
+ * No deadlock: nobody waits while he holds one of these locks.
  * Nobody sees a state in which some of the buckets have paid and others not, so that no request is
  * refused because of another one that was refused itself.
+ *
+ * A policy may have a pause: when any of its bandwidths refuses, the buckets that have one admit
+ * nothing until they are full, which is that much later at the earliest.  `paused` and `s` say it
+ * together: a paused bucket is full exactly when its pause is over, so that it is not evicted
+ * before, and need not be remembered after.
  *
  * Limits in shadow mode neither refuse nor, when they would have, are charged.
  */
@@ -23,6 +28,9 @@
 #include "args.h"
 #include "rate_all.h"
 #include "rate_args.h"
+#include "rate_clock.h"
+#include "rate_evict.h"
+#include "rate_lock.h"
 #include "rate_shared.h"
 #include "ready.h"
 
@@ -79,56 +87,49 @@ tc_rate_all_add(TcRateItems *items, const char *policy, int64 cost, const TcRate
 	add_limits(items, policy, cost, tc_rate_limit(policy, strlen(policy), who), who);
 }
 
-/* Makes the bucket if need be and brings it up to date; false if there is no room. */
-static bool
+/* Brings the item's bucket up to date, and makes it if wanted; TC_TAKE_OK, or why that failed. */
+static TcTakeReason
 prepare_item(TcRateItem *item, bool make)
 {
-	LWLock *lock = tc_rate_lock(item->hash);
 	int64 now = tc_rate_now();
+	TcTakeReason why = TC_TAKE_OK;
 	TcRateEntry *entry;
 	bool fits;
 
-	LWLockAcquire(lock, LW_SHARED);
+	if (!tc_rate_lock_try(item->hash, LW_SHARED, now) && !tc_rate_lock_wait(item->hash, LW_SHARED))
+		return TC_TAKE_UNAVAILABLE;
 	entry = tc_rate_find(&item->key, item->hash);
 	fits = entry == NULL ? !make : tc_rate_fits(entry, &item->limit, now);
-	LWLockRelease(lock);
+	LWLockRelease(tc_rate_lock(item->hash));
 	if (fits)
-		return true;
-	entry = tc_rate_enter(&item->key, item->hash, &item->limit, now);
+		return TC_TAKE_OK;
+	entry = tc_rate_enter(&item->key, item->hash, now, &why);
 	if (entry == NULL)
-		return false;
-	tc_rate_refresh(entry, &item->limit, now);
-	LWLockRelease(lock);
-	return true;
+		return why;
+	tc_rate_refresh(entry, &item->limit, tc_rate_now());
+	LWLockRelease(tc_rate_lock(item->hash));
+	return TC_TAKE_OK;
 }
 
-/* Locks or unlocks the partitions of all items, in ascending order. */
+/* The partitions of all items. */
 static void
-lock_all(const TcRateItems *items, bool lock)
+partitions_of(const TcRateItems *items, bool wanted[TC_RATE_PARTITIONS])
 {
-	bool wanted[TC_RATE_PARTITIONS] = {false};
-
+	memset(wanted, 0, sizeof(bool) * TC_RATE_PARTITIONS);
 	for (int i = 0; i < items->n; i++)
 		wanted[items->item[i].hash % TC_RATE_PARTITIONS] = true;
-	for (uint32 partition = 0; partition < TC_RATE_PARTITIONS; partition++)
-	{
-		if (wanted[partition] && lock)
-			LWLockAcquire(tc_rate_lock(partition), LW_EXCLUSIVE);
-		else if (wanted[partition])
-			LWLockRelease(tc_rate_lock(partition));
-	}
 }
 
-/* Finds all buckets again; false if one has gone or is outdated.  All locks. */
+/* Finds all buckets again; false if one is outdated.  All locks. */
 static bool
-find_all(TcRateItems *items, bool make, int64 now)
+find_all(TcRateItems *items, int64 now)
 {
 	for (int i = 0; i < items->n; i++)
 	{
 		TcRateItem *item = &items->item[i];
 
 		item->entry = tc_rate_find(&item->key, item->hash);
-		if (item->entry == NULL ? make : !tc_rate_fits(item->entry, &item->limit, now))
+		if (item->entry != NULL && !tc_rate_fits(item->entry, &item->limit, now))
 			return false;
 	}
 	return true;
@@ -150,6 +151,14 @@ in_shadow(const TcRateItem *item)
 	return item->entry != NULL ? item->entry->shadow : item->limit.shadow;
 }
 
+/* Does the item's bucket admit nothing, because of a refusal of before?  All locks. */
+static inline bool
+is_paused(const TcRateItem *item, int64 now)
+{
+	return item->entry != NULL && item->entry->paused &&
+		   !tc_rate_is_full(&item->entry->math, tc_rate_state(item->entry), now);
+}
+
 /* Decides for one bucket, writing nothing; false if it is refused.  All locks. */
 static bool
 decide(TcRateItem *item, const TcRateAsk *ask, int64 now)
@@ -157,7 +166,8 @@ decide(TcRateItem *item, const TcRateAsk *ask, int64 now)
 	TcRateMath math;
 	TcRateState state = item_state(item, ask, now, &math);
 
-	item->refused = !tc_rate_admit(&math, state, now, item->cost, &item->next);
+	item->refused =
+		is_paused(item, now) || !tc_rate_admit(&math, state, now, item->cost, &item->next);
 	return !item->refused || in_shadow(item);
 }
 
@@ -168,15 +178,71 @@ settle_item(TcRateItem *item, const TcRateAsk *ask, bool allowed)
 	TcRateEntry *entry = item->entry;
 	TcRateAsk of_item = *ask;
 
-	if (item->refused)
+	if (item->refused && entry != NULL)
 		tc_rate_count_refusal(entry);
 	if (item->refused || !allowed)
 		return;
 	pg_atomic_write_u64(&entry->s, (uint64) item->next);
+	entry->paused = false;
 	pg_atomic_fetch_add_u64(&entry->allowed, 1);
 	of_item.cost = item->cost;
 	if (ask->tickets != NULL)
-		tc_rate_issue(entry, item->next, pg_atomic_read_u64(&entry->tickets), &of_item);
+		tc_rate_issue(entry, item->next, pg_atomic_read_u64(&tc_rate_record(entry)->tickets),
+					  &of_item);
+	tc_rate_passes(TC_RATE_PLACE_ALL);
+}
+
+/* Has any bandwidth of the item's policy refused?  Not what could never be admitted. */
+static bool
+policy_refused(const TcRateItems *items, const TcRateItem *item)
+{
+	for (int i = 0; i < items->n; i++)
+	{
+		const TcRateItem *other = &items->item[i];
+
+		if (other->refused && !in_shadow(other) && other->cost <= other->limit.math.burst &&
+			strcmp(other->policy, item->policy) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A refusal pauses those buckets of its policy that are to be: they are not full before the time is
+ * over, and admit nothing before they are.  Refusals meanwhile do not make it longer.  All locks.
+ */
+static void
+pause_buckets(TcRateItems *items, int64 now)
+{
+	for (int i = 0; i < items->n; i++)
+	{
+		TcRateItem *item = &items->item[i];
+		TcRateEntry *entry = item->entry;
+		TcRateState state;
+
+		if (item->limit.pause == 0 || entry == NULL || entry->shadow || is_paused(item, now) ||
+			!policy_refused(items, item))
+			continue;
+		state = tc_rate_state(entry);
+		tc_rate_rebase(&entry->math, &state, now);
+		entry->base = state.base;
+		state.s = Max(tc_rate_pause(&entry->math, state, now, item->limit.pause), state.s);
+		pg_atomic_write_u64(&entry->s, (uint64) state.s);
+		entry->paused = true;
+	}
+}
+
+/* Why one bucket refused, or would have. */
+static TcTakeReason
+reason_of(const TcRateItem *item, const TcRateMath *math, bool paused)
+{
+	if (!item->refused && !paused)
+		return TC_TAKE_OK;
+	if (in_shadow(item))
+		return TC_TAKE_WOULD_DENY;
+	if (item->cost > math->burst)
+		return TC_TAKE_COST_EXCEEDS_BURST;
+	return paused ? TC_TAKE_PAUSED : TC_TAKE_LIMITED;
 }
 
 /* What one bucket says afterwards.  All locks. */
@@ -184,18 +250,23 @@ static void
 describe_item(TcRateItem *item, const TcRateAsk *ask, int64 now, bool allowed, TcTakeResult *result)
 {
 	TcRateAsk of_item = *ask;
+	bool paused = is_paused(item, now);
 	TcRateMath math;
 	TcRateState state = item_state(item, ask, now, &math);
 
 	of_item.cost = item->cost;
 	memset(result, 0, sizeof(*result));
-	result->reason = !item->refused			   ? TC_TAKE_OK
-					 : in_shadow(item)		   ? TC_TAKE_WOULD_DENY
-					 : item->cost > math.burst ? TC_TAKE_COST_EXCEEDS_BURST
-											   : TC_TAKE_LIMITED;
+	result->reason = reason_of(item, &math, paused);
 	tc_rate_describe(&math, state, now, &of_item, result);
 	result->quota = item->limit.math.burst;
 	result->allowed = allowed;
+	result->policy = item->policy;
+	result->window = tc_rate_duration(&math, math.capacity);
+	if (!paused)
+		return;
+	result->remaining = 0;
+	if (result->reason == TC_TAKE_PAUSED)
+		result->retry_after = result->reset_after;
 }
 
 /* Is result b more telling than a: a refusal, the longer wait, or less left? */
@@ -214,16 +285,36 @@ tells_more(const TcTakeResult *a, const TcTakeResult *b)
 	return b->retry_after > a->retry_after;
 }
 
-/* Decides, writes and describes.  All locks. */
-static void
-ask_all(TcRateItems *items, const TcRateAsk *ask, int64 now, TcTakeResult *result)
+/*
+ * Decides and writes; false, with nothing written, if buckets have to be made first.  They need not
+ * for a refusal by others: who is refused makes no buckets.  All locks.
+ */
+static bool
+settle_all(TcRateItems *items, const TcRateAsk *ask, int64 now, bool *allowed)
 {
-	bool allowed = true;
+	bool missing = false;
 
+	*allowed = true;
 	for (int i = 0; i < items->n; i++)
-		allowed &= decide(&items->item[i], ask, now);
-	for (int i = 0; i < items->n && !ask->peek; i++)
-		settle_item(&items->item[i], ask, allowed);
+		*allowed &= decide(&items->item[i], ask, now);
+	if (ask->peek)
+		return true;
+	for (int i = 0; i < items->n; i++)
+		missing |= items->item[i].entry == NULL && (*allowed || items->item[i].refused);
+	if (missing)
+		return false;
+	for (int i = 0; i < items->n; i++)
+		settle_item(&items->item[i], ask, *allowed);
+	if (!*allowed)
+		pause_buckets(items, now);
+	return true;
+}
+
+/* What those say that say most.  All locks. */
+static void
+describe_all(TcRateItems *items, const TcRateAsk *ask, int64 now, bool allowed,
+			 TcTakeResult *result)
+{
 	for (int i = 0; i < items->n; i++)
 	{
 		TcTakeResult one;
@@ -234,18 +325,26 @@ ask_all(TcRateItems *items, const TcRateAsk *ask, int64 now, TcTakeResult *resul
 	}
 }
 
-/* Has all buckets there; false, with a result, if one has no room. */
+/* Notes that one of several could not be asked. */
+static void
+cannot_ask(TcRateItem *item, TcTakeReason why, TcTakeResult *result)
+{
+	tc_rate_not_entered(&item->limit, why, result);
+	item->refused = !result->allowed;
+	result->policy = item->policy;
+}
+
+/* Has all buckets up to date, and there if wanted; false, with a result, if one cannot be. */
 static bool
 prepare_all(TcRateItems *items, bool make, TcTakeResult *result)
 {
 	for (int i = 0; i < items->n; i++)
 	{
-		TcRateItem *item = &items->item[i];
+		TcTakeReason why = prepare_item(&items->item[i], make);
 
-		if (prepare_item(item, make))
+		if (why == TC_TAKE_OK)
 			continue;
-		tc_rate_no_room(&item->limit, result);
-		item->refused = !result->allowed;
+		cannot_ask(&items->item[i], why, result);
 		return false;
 	}
 	return true;
@@ -255,31 +354,42 @@ prepare_all(TcRateItems *items, bool make, TcTakeResult *result)
 void
 tc_rate_all_ask(TcRateItems *items, const TcRateAsk *ask, TcTakeResult *result)
 {
-	bool make = !ask->peek;
-	int64 now;
+	bool wanted[TC_RATE_PARTITIONS];
+	bool make = false;
 
 	if (items->n == 0)
 	{
 		tc_rate_disabled(result);
 		return;
 	}
+	partitions_of(items, wanted);
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
 	{
+		bool found;
+		bool settled = false;
+		bool allowed;
+		int64 now;
+
 		CHECK_FOR_INTERRUPTS();
 		if (!prepare_all(items, make, result))
 			return;
-		lock_all(items, true);
-		now = tc_rate_now();
-		if (find_all(items, make, now))
+		if (!tc_rate_lock_set(wanted))
 		{
-			ask_all(items, ask, now, result);
-			lock_all(items, false);
+			cannot_ask(&items->item[0], TC_TAKE_UNAVAILABLE, result);
 			return;
 		}
-		lock_all(items, false);
+		now = tc_rate_now();
+		found = find_all(items, now);
+		if (found)
+			settled = settle_all(items, ask, now, &allowed);
+		if (settled)
+			describe_all(items, ask, now, allowed, result);
+		tc_rate_unlock_set(wanted);
+		if (settled)
+			return;
+		make = found;
 	}
-	tc_rate_no_room(&items->item[0].limit, result);
-	items->item[0].refused = !result->allowed;
+	cannot_ask(&items->item[0], TC_TAKE_TABLE_FULL, result);
 }
 
 /* Asks one policy, whatever its bandwidths. */
@@ -290,7 +400,7 @@ tc_rate_ask_policy(const TcRateLimit *limit, const char *policy, const TcRateWho
 	TcRateItems *items;
 	TcRateSubject subject;
 
-	if (likely(limit->more == 0))
+	if (likely(!limit->together))
 	{
 		if (unlikely(!limit->enabled))
 		{
@@ -303,7 +413,8 @@ tc_rate_ask_policy(const TcRateLimit *limit, const char *policy, const TcRateWho
 	}
 	if (ask->max_wait > 0)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("a rate policy of several bandwidths cannot be waited for"),
+						errmsg("a rate policy of several bandwidths, or with a pause, cannot be "
+							   "waited for"),
 						errhint("Call it without max_wait, and again after retry_after.")));
 	items = palloc(sizeof(TcRateItems));
 	items->n = 0;

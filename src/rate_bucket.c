@@ -12,63 +12,31 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "errors.h"
 #include "rate_args.h"
 #include "rate_bucket.h"
+#include "rate_clock.h"
+#include "rate_evict.h"
+#include "rate_lock.h"
 #include "rate_shared.h"
-#include "rate_wait.h"
+#include "rate_turn.h"
 #include "ready.h"
 
-#ifdef CLOCK_BOOTTIME
-#define RATE_CLOCK CLOCK_BOOTTIME /* goes on while the machine sleeps */
-#else
-#define RATE_CLOCK CLOCK_MONOTONIC
-#endif
-
-int64 tc_rate_frozen_clock = 0; /* for tests: this session's time, unless 0 */
-
-/* The time that buckets go by: nanoseconds since the machine started, whatever the wall clock. */
-int64
-tc_rate_now(void)
-{
-	struct timespec now;
-
-	if (unlikely(tc_rate_frozen_clock != 0))
-		return tc_rate_frozen_clock;
-	clock_gettime(RATE_CLOCK, &now);
-	return (int64) now.tv_sec * INT64CONST(1000000000) + now.tv_nsec;
-}
-
-/* Mixes the words of a key; the multiplier is that of MurmurHash2, 64 bit. */
-uint32
-tc_rate_hash(const TcRateKey *key)
-{
-	const uint64 multiplier = UINT64CONST(0xc6a4a7935bd1e995);
-	uint64 words[sizeof(TcRateKey) / sizeof(uint64)];
-	uint64 hash = 0;
-	size_t i;
-
-	memcpy(words, key, sizeof(words));
-	for (i = 0; i < lengthof(words); i++)
-	{
-		hash = (hash ^ words[i]) * multiplier;
-		hash ^= hash >> 47;
-	}
-	return (uint32) (hash ^ (hash >> 32));
-}
-
-/* The instant of the policy's change on the buckets' clock, as well as the wall clock knows it. */
+/*
+ * The instant of the policy's change on the buckets' clock.  If it was changed elsewhere (on the
+ * primary, or before the machine was started), it is as well as the wall clock knows it.
+ */
 static int64
 changed_at(const TcRateLimit *limit, int64 now)
 {
 	TimestampTz wall = GetCurrentTimestamp();
 	int64 ago;
 
+	if (limit->changed_clock >= 0)
+		return Min(limit->changed_clock, now);
 	if (limit->changed_at >= wall)
 		return now;
 	ago = wall - limit->changed_at;
@@ -82,7 +50,10 @@ tc_rate_fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 	return entry->version >= limit->version && now - entry->base < entry->math.horizon;
 }
 
-/* Brings an entry up to the policy's version and its base up to now.  Exclusive lock. */
+/*
+ * Brings an entry up to the policy's version and its base up to now; a new one becomes a full
+ * bucket.  Exclusive lock.
+ */
 void
 tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 {
@@ -90,10 +61,21 @@ tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 
 	if (entry->version < limit->version)
 	{
-		tc_rate_convert(&entry->math, &limit->math, limit->change, changed_at(limit, now), now,
-						&state);
+		bool resumes = entry->paused && limit->pause == 0;
+		TcRateChange change = resumes ? TC_RATE_RESET : limit->change;
+
+		if (entry->version == 0)
+			state = (TcRateState){now, 0};
+		else
+		{
+			tc_rate_convert(&entry->math, &limit->math, change, changed_at(limit, now), now,
+							&state);
+			tc_rate_turn_convert(entry, limit, change, state.base);
+		}
 		entry->math = limit->math;
+		tc_rate_passes(TC_RATE_PLACE_CHANGE);
 		entry->shadow = limit->shadow;
+		entry->paused = entry->paused && !resumes;
 		entry->version = limit->version;
 	}
 	if (tc_rate_needs_rebase(&entry->math, state, now))
@@ -186,25 +168,13 @@ tc_rate_subject(const TcRateLimit *limit, const TcRateWho *who, TcRateSubject *s
 		finer_subject(limit, who, subject);
 }
 
-/* The key of a bucket; what an uncommitted policy governs is apart from everything else. */
-void
-tc_rate_key(TcRateKey *key, const TcRateLimit *limit, const TcRateSubject *subject)
-{
-	key->database = MyDatabaseId;
-	key->policy_id = limit->policy_id;
-	key->level = subject->level;
-	key->private_version = unlikely(limit->uncommitted) ? (uint32) limit->version : 0;
-	key->subject[0] = subject->subject[0];
-	key->subject[1] = subject->subject[1];
-	key->detail = subject->detail;
-}
-
 /* Spends by compare-and-swap; false if refused.  Any lock. */
 static inline bool
 spend(TcRateEntry *entry, const TcRateMath *math, const TcRateAsk *ask, int64 now, int64 *delay)
 {
 	TcRateState state = tc_rate_state(entry);
-	uint64 seen = unlikely(ask->tickets != NULL) ? pg_atomic_read_u64(&entry->tickets) : 0;
+	uint64 seen =
+		unlikely(ask->tickets != NULL) ? pg_atomic_read_u64(&tc_rate_record(entry)->tickets) : 0;
 	int64 next;
 
 	for (;;)
@@ -230,8 +200,10 @@ spend(TcRateEntry *entry, const TcRateMath *math, const TcRateAsk *ask, int64 no
 void
 tc_rate_count_refusal(TcRateEntry *entry)
 {
-	pg_atomic_fetch_add_u64(entry->shadow ? &entry->would_deny : &entry->denied, 1);
-	pg_atomic_write_u64(&entry->last_denied_at, (uint64) GetCurrentTimestamp());
+	TcRateRecord *record = tc_rate_record(entry);
+
+	pg_atomic_fetch_add_u64(entry->shadow ? &record->would_deny : &record->denied, 1);
+	pg_atomic_write_u64(&record->last_denied_at, (uint64) GetCurrentTimestamp());
 }
 
 /* Fills in what the caller learns of the bucket's state. */
@@ -282,8 +254,9 @@ ask_entry(TcRateEntry *entry, const TcRateLimit *limit, const TcRateAsk *ask, in
 		pg_atomic_fetch_add_u64(&entry->allowed, 1);
 		if (unlikely(result->waited > 0))
 		{
-			pg_atomic_fetch_add_u64(&entry->waited, 1);
-			tc_rate_wait_begin(entry->born, now + result->waited);
+			tc_rate_passes(TC_RATE_PLACE_RESERVE);
+			pg_atomic_fetch_add_u64(&tc_rate_record(entry)->waited, 1);
+			tc_rate_turn_begin(tc_rate_record(entry)->born, now + result->waited);
 		}
 	}
 	if (!ask->brief)
@@ -325,6 +298,28 @@ tc_rate_no_room(const TcRateLimit *limit, TcTakeResult *result)
 	result->reset_after = INT64CONST(1000000000);
 }
 
+/* The bucket could not be locked in time: nobody knows what it holds, so that it is refused. */
+void
+tc_rate_unavailable(const TcRateLimit *limit, TcTakeResult *result)
+{
+	memset(result, 0, sizeof(*result));
+	result->allowed = limit->shadow;
+	result->reason = limit->shadow ? TC_TAKE_WOULD_DENY : TC_TAKE_UNAVAILABLE;
+	result->quota = limit->math.burst;
+	result->retry_after = result->allowed ? 0 : INT64CONST(1000000000);
+	result->reset_after = INT64CONST(1000000000);
+}
+
+/* There is no bucket to ask: what tc_rate_enter() says. */
+void
+tc_rate_not_entered(const TcRateLimit *limit, TcTakeReason why, TcTakeResult *result)
+{
+	if (why == TC_TAKE_UNAVAILABLE)
+		tc_rate_unavailable(limit, result);
+	else
+		tc_rate_no_room(limit, result);
+}
+
 /* A disabled policy: everything passes and nothing is counted. */
 void
 tc_rate_disabled(TcTakeResult *result)
@@ -341,14 +336,17 @@ ask_exclusively(const TcRateKey *key, uint32 hash, const TcRateLimit *limit, con
 				TcTakeResult *result)
 {
 	int64 now = tc_rate_now();
-	TcRateEntry *entry = tc_rate_enter(key, hash, limit, now);
+	TcTakeReason why;
+	TcRateEntry *entry = tc_rate_enter(key, hash, now, &why);
 
 	if (entry == NULL)
 	{
-		tc_rate_no_room(limit, result);
+		tc_rate_not_entered(limit, why, result);
 		return;
 	}
+	now = tc_rate_now();
 	tc_rate_refresh(entry, limit, now);
+	tc_rate_passes(TC_RATE_PLACE_NEW);
 	ask_entry(entry, limit, ask, now, result);
 	LWLockRelease(tc_rate_lock(hash));
 }
@@ -373,10 +371,20 @@ tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject, const TcRate
 	tc_rate_key(&key, limit, subject);
 	hash = tc_rate_hash(&key);
 	tc_rate_prefetch(hash);
+	if (unlikely(ask->tickets != NULL))
+		tc_rate_prefetch_record(hash);
 	lock = tc_rate_lock(hash);
 	now = tc_rate_now();
 
-	LWLockAcquire(lock, LW_SHARED);
+	if (unlikely(!tc_rate_lock_try(hash, LW_SHARED, now)))
+	{
+		if (!tc_rate_lock_wait(hash, LW_SHARED))
+		{
+			tc_rate_unavailable(limit, result);
+			return;
+		}
+		now = tc_rate_now();
+	}
 	entry = tc_rate_find(&key, hash);
 	if (likely(entry != NULL && tc_rate_fits(entry, limit, now) && ask->max_wait == 0))
 	{

@@ -260,6 +260,21 @@ tc_rate_duration(const TcRateMath *math, int64_t amount)
 	return capped((tc_u128) amount * (tc_u128) math->den / (tc_u128) math->num, TC_RATE_FAR);
 }
 
+/* The bucket becomes full in `span` at the earliest; the base may have to be moved on before. */
+int64_t
+tc_rate_pause(const TcRateMath *math, TcRateState state, int64_t now, int64_t span)
+{
+	tc_u128 amount = div_up((tc_u128) span * (tc_u128) math->num, (tc_u128) math->den);
+	int64_t lo;
+	int64_t hi;
+
+	if (amount > (tc_u128) TWO_60)
+		return 0;
+	refilled(math, state.base, now, &lo, &hi);
+	hi += (int64_t) amount;
+	return state.s > hi ? state.s : hi;
+}
+
 /* Is the bucket full? */
 bool
 tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now)
@@ -329,4 +344,21 @@ tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange chang
 		state->s =
 			capped(div_up((tc_u128) lacks * (tc_u128) to->capacity, (tc_u128) from->capacity),
 				   TWO_60 * 2);
+}
+
+/*
+ * Who waits has spent in advance.  What he still has to see refilled is converted like what the
+ * bucket lacks, and rounded up twice: nobody's turn comes early, and all keep their order.
+ */
+int64_t
+tc_rate_convert_wait(const TcRateMath *from, const TcRateMath *to, int64_t left)
+{
+	int64_t amount;
+
+	if (left <= 0)
+		return 0;
+	amount = capped(div_up((tc_u128) left * (tc_u128) from->num, (tc_u128) from->den), TWO_60 * 2);
+	amount = capped(div_up((tc_u128) amount * (tc_u128) to->capacity, (tc_u128) from->capacity),
+					TWO_60 * 2);
+	return capped(div_up((tc_u128) amount * (tc_u128) to->den, (tc_u128) to->num), TC_RATE_FAR);
 }

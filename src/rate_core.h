@@ -25,8 +25,7 @@ typedef enum TcRateError
 	TC_RATE_TOO_FAST	/* more tokens an hour than the arithmetic holds, about 10^18 */
 } TcRateError;
 
-/* A policy, prepared: `tokens` per `period` for a bucket that holds `burst`. */
-typedef struct TcRateMath
+typedef struct TcRateMath /* a policy, prepared: `tokens` per `period`, bucket of `burst` */
 {
 	int64_t burst;
 	int64_t unit;	  /* sub-tokens per token */
@@ -47,15 +46,13 @@ typedef struct TcRateView
 	int64_t reset_after; /* until full */
 } TcRateView;
 
-/* What a change of policy makes of the tokens a bucket lacks. */
-typedef enum TcRateChange
+typedef enum TcRateChange /* what a change of policy makes of the tokens a bucket lacks */
 {
 	TC_RATE_PROPORTIONAL, /* it keeps its fill level */
 	TC_RATE_RESET		  /* it becomes full */
 } TcRateChange;
 
 extern TcRateError tc_rate_setup(TcRateMath *math, int64_t tokens, int64_t period, int64_t burst);
-
 /* May `cost` be spent now?  If so, *next is the new s.  False for costs outside 1..burst. */
 extern bool tc_rate_admit(const TcRateMath *math, TcRateState state, int64_t now, int64_t cost,
 						  int64_t *next);
@@ -70,11 +67,14 @@ extern void tc_rate_low(const TcRateMath *math, int64_t reserve, TcRateMath *low
 extern int64_t tc_rate_refund(const TcRateMath *math, TcRateState state, int64_t now,
 							  TcRateState after, int64_t cost);
 extern int64_t tc_rate_duration(const TcRateMath *math, int64_t amount);
+/* What s becomes so that the bucket is not full for `span` ns; 0: so long cannot be expressed. */
+extern int64_t tc_rate_pause(const TcRateMath *math, TcRateState state, int64_t now, int64_t span);
 extern bool tc_rate_is_full(const TcRateMath *math, TcRateState state, int64_t now);
 extern bool tc_rate_needs_rebase(const TcRateMath *math, TcRateState state, int64_t now);
 extern void tc_rate_rebase(const TcRateMath *math, TcRateState *state, int64_t now);
-/* Makes a bucket of policy `from`, which was valid until changed_at, one of policy `to`. */
+/* Makes a bucket of `from`, valid until changed_at, one of `to`; and a wait for it. */
 extern void tc_rate_convert(const TcRateMath *from, const TcRateMath *to, TcRateChange change,
 							int64_t changed_at, int64_t now, TcRateState *state);
+extern int64_t tc_rate_convert_wait(const TcRateMath *from, const TcRateMath *to, int64_t left);
 
 #endif /* TC_RATE_CORE_H */

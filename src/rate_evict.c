@@ -1,165 +1,112 @@
 /*
  * rate_evict.c
- *		Room in the table of buckets: the free list, and who makes way.
+ *		Room in the table of buckets: making an entry, and who makes way.
  *
  * A full bucket says nothing that no bucket does not say.  In the last eighth of the table, each
- * new bucket sweeps a few chains of its own partition and drops the full ones.  When the table is
- *used up nevertheless, all partitions are searched, a bounded number of entries each.  If that
- *finds none, tenantcall.rate_full decides: the request is refused, or passes, or the one of a
- *sample that is nearest to being full makes way, and what it lacked is counted as forgiven.
+ * new bucket looks at a few slots of its own partition and drops the full ones.  When the table is
+ * used up nevertheless, all partitions are searched, a bounded number of slots each.  If that
+ * finds none, tenantcall.rate_full decides: the request is refused, or passes, or the one of a
+ * sample that is nearest to being full makes way, and what it lacked is counted as forgiven.
  *
  * Buckets of callers' own making (numbers, calls, functions of calls) count against their company,
- * which gets an eighth of the table for them: whoever makes keys up harms only himself.
+ * which gets an eighth of the table for them: whoever makes keys up harms only himself.  When its
+ * part is used up, full ones are searched in all partitions first, too.
  *
- * Locks: see rate_shmem.c.  The free list is a stack linked by index, changed by compare-and-swap;
- * the upper half of its head counts changes, so that a head seen twice is the same stack.
+ * Locks: see rate_table.c.
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "storage/lwlock.h"
 
+#include "rate_clock.h"
+#include "rate_evict.h"
+#include "rate_lock.h"
+#include "rate_past.h"
 #include "rate_shared.h"
 
-#define SWEPT_CHAINS 4	   /* by each new bucket */
-#define FORCED 4		   /* attempts to make a bucket make way */
-#define SAMPLE 16		   /* entries, of which one makes way */
-#define CHAINS_PER_HOLD 16 /* looked at under one hold of a lock */
+#define SWEPT_SLOTS 6	  /* by each new bucket */
+#define FORCED 4		  /* attempts to make a bucket make way */
+#define SAMPLE 16		  /* entries, of which one makes way */
+#define SLOTS_PER_HOLD 24 /* looked at under one hold of a lock */
 
 int tc_rate_full = TC_RATE_FULL_DENY; /* setting */
 
-/* Takes an unused entry; TC_RATE_NO_ENTRY if there is none. */
-uint32
-tc_rate_pop_free(void)
-{
-	TcRateShared *shared = tc_rate_table_here.shared;
-	uint64 head = pg_atomic_read_u64(&shared->free_list);
-	uint32 fresh;
-
-	while ((uint32) head != TC_RATE_NO_ENTRY)
-	{
-		uint64 next = (((head >> 32) + 1) << 32) | tc_rate_entry((uint32) head)->next;
-
-		if (pg_atomic_compare_exchange_u64(&shared->free_list, &head, next))
-			return (uint32) head;
-	}
-	fresh = pg_atomic_read_u32(&shared->handed_out);
-	while (fresh < shared->max_entries)
-	{
-		if (pg_atomic_compare_exchange_u32(&shared->handed_out, &fresh, fresh + 1))
-			return fresh + 1;
-	}
-	return TC_RATE_NO_ENTRY;
-}
-
-/* Gives an entry, already unlinked, to the free list. */
-void
-tc_rate_push_free(uint32 number)
-{
-	TcRateShared *shared = tc_rate_table_here.shared;
-	uint64 head = pg_atomic_read_u64(&shared->free_list);
-	uint64 next;
-
-	do
-	{
-		tc_rate_entry(number)->next = (uint32) head;
-		next = (((head >> 32) + 1) << 32) | number;
-	} while (!pg_atomic_compare_exchange_u64(&shared->free_list, &head, next));
-}
-
-/* Where a company's buckets of its own making are counted; NULL for other buckets. */
-pg_atomic_uint32 *
-tc_rate_share(const TcRateKey *key)
-{
-	uint64 mixed;
-
-	if (key->detail == 0)
-		return NULL;
-	mixed = (key->subject[0] ^ key->database) * UINT64CONST(0x9e3779b97f4a7c15);
-	if (key->level & TC_RATE_BY_UUID)
-		mixed ^= key->subject[1] * UINT64CONST(0x9e3779b97f4a7c15);
-	return &tc_rate_table_here.shared->shares[(mixed >> 32) % TC_RATE_SHARES];
-}
-
-/* Unlinks an entry and keeps its counts for the table as a whole.  Exclusive lock. */
+/* Drops an entry and keeps its counts for the table as a whole.  Exclusive lock. */
 static void
-evict(uint32 *link)
+evict(TcRateEntry *entry)
 {
 	TcRateShared *shared = tc_rate_table_here.shared;
-	uint32 number = *link;
-	TcRateEntry *entry = tc_rate_entry(number);
-	pg_atomic_uint32 *share = tc_rate_share(&entry->key);
+	TcRateRecord *record = tc_rate_record(entry);
 
-	*link = entry->next;
 	pg_atomic_fetch_add_u64(&shared->evicted, 1);
 	pg_atomic_fetch_add_u64(&shared->evicted_allowed, pg_atomic_read_u64(&entry->allowed));
-	pg_atomic_fetch_add_u64(&shared->evicted_denied, pg_atomic_read_u64(&entry->denied));
-	pg_atomic_fetch_add_u64(&shared->evicted_would_deny, pg_atomic_read_u64(&entry->would_deny));
-	pg_atomic_fetch_sub_u64(&shared->used, 1);
-	if (share != NULL)
-		pg_atomic_fetch_sub_u32(share, 1);
-	tc_rate_push_free(number);
+	pg_atomic_fetch_add_u64(&shared->evicted_denied, pg_atomic_read_u64(&record->denied));
+	pg_atomic_fetch_add_u64(&shared->evicted_would_deny, pg_atomic_read_u64(&record->would_deny));
+	tc_rate_past_add(entry);
+	tc_rate_unlink(entry);
+	tc_rate_passes(TC_RATE_PLACE_EVICT);
 }
 
-/* Drops the full entries of a chain; returns how many.  Exclusive lock. */
-static int
-sweep_chain(uint32 chain, int64 now)
+/* The next slots to look at in a partition: how many, and the first. */
+static uint32
+next_slots(uint32 at_most, uint32 *first)
 {
-	uint32 *link = &tc_rate_table_here.heads[chain];
+	uint32 n = Min(at_most, tc_rate_table_here.per_partition);
+
+	*first = pg_atomic_fetch_add_u32(&tc_rate_table_here.shared->hand, n);
+	return n;
+}
+
+/* A slot of a partition, whose numbers go round. */
+static inline TcRateEntry *
+slot_of(uint32 partition, uint32 number)
+{
+	return tc_rate_slot(partition, number % tc_rate_table_here.per_partition);
+}
+
+/* Drops the full entries among the next slots; returns how many.  Exclusive lock. */
+static int
+sweep_slots(uint32 partition, uint32 at_most, int64 now)
+{
+	uint32 first;
+	uint32 n = next_slots(at_most, &first);
 	int freed = 0;
 
-	while (*link != TC_RATE_NO_ENTRY)
+	for (uint32 i = 0; i < n; i++)
 	{
-		TcRateEntry *entry = tc_rate_entry(*link);
+		TcRateEntry *entry = slot_of(partition, first + i);
 
-		if (tc_rate_is_full(&entry->math, tc_rate_state(entry), now))
-		{
-			evict(link);
-			freed++;
-		}
-		else
-			link = &entry->next;
+		if (!tc_rate_in_use(entry) || !tc_rate_is_full(&entry->math, tc_rate_state(entry), now))
+			continue;
+		evict(entry);
+		freed++;
 	}
 	return freed;
 }
 
-/* Number of chains in a partition. */
-static inline uint32
-chains_per_partition(void)
-{
-	return (tc_rate_table_here.shared->mask + 1) / TC_RATE_PARTITIONS;
-}
-
 /*
- * Drops the full entries of a few chains in the hash's partition, whose lock is held exclusively.
+ * Drops the full entries of a few slots in the hash's partition, whose lock is held exclusively.
  * Not while there is room, since a bucket that is used again is cheaper than a new one.
  */
-void
-tc_rate_sweep(uint32 hash, int64 now)
+static void
+sweep_some(uint32 hash, int64 now)
 {
 	TcRateShared *shared = tc_rate_table_here.shared;
-	uint32 chains = chains_per_partition();
-	uint32 start;
 
-	if (pg_atomic_read_u64(&shared->used) < shared->max_entries - shared->max_entries / 8)
-		return;
-	start = pg_atomic_fetch_add_u32(&shared->hand, SWEPT_CHAINS);
-	for (uint32 i = 0; i < Min(chains, SWEPT_CHAINS); i++)
-		(void) sweep_chain(hash % TC_RATE_PARTITIONS + TC_RATE_PARTITIONS * ((start + i) % chains),
-						   now);
+	if (pg_atomic_read_u64(&shared->used) >= shared->max_entries - shared->max_entries / 8)
+		(void) sweep_slots(hash % TC_RATE_PARTITIONS, SWEPT_SLOTS, now);
 }
 
-/* Drops full entries of one partition, looking at a bounded number of chains; returns how many. */
+/* Drops full entries of one partition, looking at a bounded number of slots; returns how many. */
 static int
 sweep_partition(uint32 partition, int64 now)
 {
-	uint32 chains = chains_per_partition();
-	uint32 n = Min(chains, CHAINS_PER_HOLD);
-	uint32 start = pg_atomic_fetch_add_u32(&tc_rate_table_here.shared->hand, n);
-	int freed = 0;
+	int freed;
 
-	LWLockAcquire(tc_rate_lock(partition), LW_EXCLUSIVE);
-	for (uint32 i = 0; i < n && freed == 0; i++)
-		freed += sweep_chain(partition + TC_RATE_PARTITIONS * ((start + i) % chains), now);
+	if (!tc_rate_lock_briefly(partition, LW_EXCLUSIVE))
+		return 0;
+	freed = sweep_slots(partition, SLOTS_PER_HOLD, now);
 	LWLockRelease(tc_rate_lock(partition));
 	return freed;
 }
@@ -174,109 +121,183 @@ time_to_full(TcRateEntry *entry, int64 now)
 	return view.reset_after;
 }
 
-/*
- * The link to the one of a partition's sample that is full soonest; NULL if there is none.  Any
- * lock.  *seen counts the entries looked at, *best_time is when it is full.
- */
-static uint32 *
-nearest_to_full(uint32 partition, int64 now, int *seen, int64 *best_time)
+/* Some slots of a partition. */
+typedef struct Sample
 {
-	uint32 chains = chains_per_partition();
-	uint32 start = pg_atomic_fetch_add_u32(&tc_rate_table_here.shared->hand, 1);
-	uint32 *best = NULL;
+	uint32 partition;
+	uint32 first;
+	uint32 n;
+} Sample;
+
+/*
+ * The one of a sample that is full soonest; NULL if there is none.  Any lock.  *seen counts the
+ * entries looked at, *best_time is when it is full.
+ */
+static TcRateEntry *
+nearest_to_full(const Sample *sample, int64 now, int *seen, int64 *best_time)
+{
+	TcRateEntry *best = NULL;
 
 	*best_time = TC_RATE_FAR;
-	for (uint32 i = 0; i < Min(chains, CHAINS_PER_HOLD); i++)
+	for (uint32 i = 0; i < sample->n; i++)
 	{
-		uint32 chain = partition + TC_RATE_PARTITIONS * ((start + i) % chains);
-		uint32 *link;
+		TcRateEntry *entry = slot_of(sample->partition, sample->first + i);
+		int64 time;
 
-		for (link = &tc_rate_table_here.heads[chain]; *link != TC_RATE_NO_ENTRY;
-			 link = &tc_rate_entry(*link)->next)
-		{
-			int64 time = time_to_full(tc_rate_entry(*link), now);
-
-			(*seen)++;
-			if (best != NULL && time >= *best_time)
-				continue;
-			best = link;
-			*best_time = time;
-		}
+		if (!tc_rate_in_use(entry))
+			continue;
+		(*seen)++;
+		time = time_to_full(entry, now);
+		if (best != NULL && time >= *best_time)
+			continue;
+		best = entry;
+		*best_time = time;
 	}
 	return best;
 }
 
-/* The partition, of some, whose sample has the bucket that is full soonest. */
-static uint32
-choose_partition(uint32 hash, int64 now)
+/* The sample, of some partitions, that has the bucket that is full soonest; when that is. */
+static int64
+choose_sample(uint32 hash, int64 now, Sample *best)
 {
-	uint32 best = hash % TC_RATE_PARTITIONS;
 	int64 best_time = PG_INT64_MAX;
 	int seen = 0;
 
 	for (uint32 i = 0; i < TC_RATE_PARTITIONS && seen < SAMPLE; i++)
 	{
-		uint32 partition = (hash + i) % TC_RATE_PARTITIONS;
+		Sample sample = {.partition = (hash + i) % TC_RATE_PARTITIONS};
 		int before = seen;
 		int64 time;
 
-		LWLockAcquire(tc_rate_lock(partition), LW_SHARED);
-		(void) nearest_to_full(partition, now, &seen, &time);
-		LWLockRelease(tc_rate_lock(partition));
+		if (!tc_rate_lock_briefly(sample.partition, LW_SHARED))
+			continue;
+		sample.n = next_slots(SLOTS_PER_HOLD, &sample.first);
+		(void) nearest_to_full(&sample, now, &seen, &time);
+		LWLockRelease(tc_rate_lock(sample.partition));
 		if (seen == before || time >= best_time)
 			continue;
-		best = partition;
+		*best = sample;
 		best_time = time;
 	}
-	return best;
+	return best_time;
 }
 
-/* Makes the bucket that is nearest to full, of a sample, make way. */
+/* Makes the bucket that is nearest to full, of a sample, make way, if it still is. */
 static void
 force_out(uint32 hash, int64 now)
 {
 	TcRateShared *shared = tc_rate_table_here.shared;
-	uint32 partition = choose_partition(hash, now);
-	uint32 *link;
+	Sample sample = {0};
+	int64 best_time = choose_sample(hash, now, &sample);
+	TcRateEntry *entry;
 	int seen = 0;
 	int64 time;
 
-	LWLockAcquire(tc_rate_lock(partition), LW_EXCLUSIVE);
-	link = nearest_to_full(partition, now, &seen, &time);
-	if (link != NULL)
+	if (sample.n == 0 || !tc_rate_lock_briefly(sample.partition, LW_EXCLUSIVE))
+		return;
+	entry = nearest_to_full(&sample, now, &seen, &time);
+	if (entry != NULL && time <= best_time)
 	{
-		TcRateEntry *entry = tc_rate_entry(*link);
 		TcRateView view;
 
 		tc_rate_view(&entry->math, tc_rate_state(entry), now, 1, &view);
 		pg_atomic_fetch_add_u64(&shared->forced, 1);
 		pg_atomic_fetch_add_u64(&shared->forgiven, entry->math.burst - view.remaining);
-		evict(link);
+		evict(entry);
 	}
-	LWLockRelease(tc_rate_lock(partition));
+	LWLockRelease(tc_rate_lock(sample.partition));
 }
 
 /*
- * An unused entry, if need be one that another bucket makes way for.  No lock may be held.  Every
- * partition is looked at once before the answer is TC_RATE_NO_ENTRY.
+ * Reserves a place, if need be one that another bucket makes way for.  No lock may be held.  Every
+ * partition is looked at once before the answer is no.
  */
-uint32
-tc_rate_make_room(uint32 hash)
+static bool
+make_room(uint32 hash, int64 now)
 {
-	uint32 number = tc_rate_pop_free();
+	bool reserved = tc_rate_reserve_place();
 	bool force = tc_rate_full == TC_RATE_FULL_EVICT;
-	int64 now = tc_rate_now();
-	uint32 i;
 
-	for (i = 0; number == TC_RATE_NO_ENTRY && i < TC_RATE_PARTITIONS; i++)
+	for (uint32 i = 0; !reserved && i < TC_RATE_PARTITIONS; i++)
 	{
 		if (sweep_partition((hash + i) % TC_RATE_PARTITIONS, now) > 0)
-			number = tc_rate_pop_free();
+			reserved = tc_rate_reserve_place();
 	}
-	for (i = 0; number == TC_RATE_NO_ENTRY && force && i < FORCED; i++)
+	for (uint32 i = 0; !reserved && force && i < FORCED; i++)
 	{
 		force_out(hash + i * SAMPLE, now);
-		number = tc_rate_pop_free();
+		reserved = tc_rate_reserve_place();
 	}
-	return number;
+	return reserved;
+}
+
+/* Drops full entries until the key's company may have one more of its own making, or all are seen.
+ */
+static bool
+make_room_in_share(const TcRateKey *key, uint32 hash, int64 now)
+{
+	for (uint32 i = 0; !tc_rate_share_left(key) && i < TC_RATE_PARTITIONS; i++)
+		(void) sweep_partition((hash + i) % TC_RATE_PARTITIONS, now);
+	return tc_rate_share_left(key);
+}
+
+/* Reserves a place; while room has to be made, the partition is not locked. */
+static bool
+reserve(const TcRateKey *key, uint32 hash, int64 now, bool *locked)
+{
+	bool reserved = tc_rate_share_left(key) && tc_rate_reserve_place();
+
+	if (reserved)
+		return true;
+	LWLockRelease(tc_rate_lock(hash));
+	reserved = make_room_in_share(key, hash, now) && make_room(hash, now);
+	*locked = tc_rate_lock_wait(hash, LW_EXCLUSIVE);
+	return reserved;
+}
+
+/* Makes the key's entry; returns it, or NULL, with its partition locked if *locked says so. */
+static TcRateEntry *
+make_entry(const TcRateKey *key, uint32 hash, int64 now, bool *locked)
+{
+	TcRateEntry *entry = NULL;
+	bool linked = false;
+	bool reserved;
+
+	HOLD_INTERRUPTS(); /* a reserved place must not get lost */
+	sweep_some(hash, now);
+	reserved = reserve(key, hash, now, locked);
+	if (*locked)
+		entry = tc_rate_find(key, hash);
+	if (reserved && *locked && entry == NULL)
+	{
+		entry = tc_rate_link(key, hash);
+		linked = entry != NULL;
+	}
+	if (reserved && !linked)
+		tc_rate_release_place();
+	RESUME_INTERRUPTS();
+	return entry;
+}
+
+/* Finds the key's entry or makes one: see rate_evict.h. */
+TcRateEntry *
+tc_rate_enter(const TcRateKey *key, uint32 hash, int64 now, TcTakeReason *why)
+{
+	TcRateShared *shared = tc_rate_table_here.shared;
+	TcRateEntry *entry;
+	bool locked = true;
+
+	*why = TC_TAKE_UNAVAILABLE;
+	if (!tc_rate_lock_wait(hash, LW_EXCLUSIVE))
+		return NULL;
+	entry = tc_rate_find(key, hash);
+	if (entry == NULL)
+		entry = make_entry(key, hash, now, &locked);
+	if (entry != NULL || !locked)
+		return entry;
+	LWLockRelease(tc_rate_lock(hash));
+	pg_atomic_fetch_add_u64(tc_rate_full == TC_RATE_FULL_ALLOW ? &shared->passed : &shared->refused,
+							1);
+	*why = TC_TAKE_TABLE_FULL;
+	return NULL;
 }

@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 
 #include "errors.h"
+#include "rate_args.h"
 #include "rate_policy.h"
 #include "ready.h"
 
@@ -57,11 +58,14 @@ enum
 	COLUMN_PERIOD,
 	COLUMN_BURST,
 	COLUMN_RESERVE,
+	COLUMN_PAUSE,
 	COLUMN_SHADOW,
 	COLUMN_ENABLED,
 	COLUMN_CHANGE_MODE,
 	COLUMN_VERSION,
 	COLUMN_CHANGED_AT,
+	COLUMN_CHANGED_BOOT,
+	COLUMN_CHANGED_CLOCK,
 	COLUMN_REMOVED
 };
 
@@ -95,14 +99,6 @@ typedef struct Gathering
 	int n;
 	Gathered of[TC_RATE_MAX_BANDWIDTHS];
 } Gathering;
-
-static const char *const level_names[] = {
-	[TC_RATE_UNKNOWN] = "unknown",	 [TC_RATE_COMPANY] = "company", [TC_RATE_GLOBAL] = "global",
-	[TC_RATE_BRANCH] = "branch",	 [TC_RATE_NUMBER] = "number",	[TC_RATE_CALL] = "call",
-	[TC_RATE_FUNCTION] = "function",
-};
-
-StaticAssertDecl(lengthof(level_names) == TC_RATE_FUNCTION + 1, "a level has no name");
 
 static MemoryContext cache_context = NULL;
 static HTAB *cache = NULL;
@@ -183,27 +179,6 @@ column(HeapTuple tuple, TupleDesc desc, int number)
 	return value;
 }
 
-/* The name of a bucket's level. */
-const char *
-tc_rate_level_name(uint32 level)
-{
-	return level_names[level & ~TC_RATE_BY_UUID];
-}
-
-/* The level of a name; false for those that no policy may have. */
-bool
-tc_rate_level_parse(const char *name, TcRateLevel *level)
-{
-	for (size_t i = TC_RATE_COMPANY; i < lengthof(level_names); i++)
-	{
-		if (strcmp(level_names[i], name) != 0)
-			continue;
-		*level = (TcRateLevel) i;
-		return true;
-	}
-	return false;
-}
-
 /* How specific a row is: 5 number, 4 branch, 3 company, 2 policy, 1 shipped; 0: not for this key.
  */
 static int
@@ -261,6 +236,7 @@ gather_values(TcRateLimit *limit, HeapTuple tuple, TupleDesc desc)
 						errhint("Set it again with tenantcall.set_rate_policy().")));
 	limit->policy_id = DatumGetInt32(column(tuple, desc, COLUMN_POLICY_ID));
 	limit->reserve = DatumGetInt64(column(tuple, desc, COLUMN_RESERVE));
+	limit->pause = DatumGetInt64(column(tuple, desc, COLUMN_PAUSE));
 	limit->enabled = DatumGetBool(column(tuple, desc, COLUMN_ENABLED));
 	limit->shadow = DatumGetBool(column(tuple, desc, COLUMN_SHADOW));
 }
@@ -287,6 +263,10 @@ gather_row(Gathering *gathering, HeapTuple tuple, TupleDesc desc, bool shipped)
 
 		limit->version = version;
 		limit->changed_at = DatumGetTimestampTz(column(tuple, desc, COLUMN_CHANGED_AT));
+		limit->changed_clock = -1;
+		if (tc_rate_boot() != 0 &&
+			DatumGetInt64(column(tuple, desc, COLUMN_CHANGED_BOOT)) == tc_rate_boot())
+			limit->changed_clock = DatumGetInt64(column(tuple, desc, COLUMN_CHANGED_CLOCK));
 		limit->change = strcmp(change, "reset") == 0 ? TC_RATE_RESET : TC_RATE_PROPORTIONAL;
 	}
 	if (DatumGetBool(column(tuple, desc, COLUMN_REMOVED)) || specificity <= gathered->specificity)
@@ -370,7 +350,10 @@ enter(const CacheKey *key, const Gathering *gathering)
 			limits[n++] = gathering->of[i].limit;
 	}
 	for (int i = 0; i < n; i++)
+	{
 		limits[i].more = n - 1 - i;
+		limits[i].together = n > 1 || limits[i].pause > 0;
+	}
 	entry = hash_search(cache, key, HASH_ENTER, NULL);
 	entry->has_finer = gathering->finer;
 	entry->n = n;

@@ -12,29 +12,18 @@
 #include "context_core.h"
 #include "rate.h"
 #include "rate_core.h"
+#include "rate_key.h"
 
 #define TC_RATE_NAME_LEN 64		 /* longest name of a policy or bandwidth, and a zero byte */
 #define TC_RATE_NUMBER_LEN 24	 /* the same of a number */
 #define TC_RATE_MAX_BANDWIDTHS 8 /* of one policy */
-#define TC_RATE_BY_UUID 0x100	 /* in a bucket's level: the company is known by its UUID only */
-
-/* Whose bucket. */
-typedef enum TcRateLevel
-{
-	TC_RATE_UNKNOWN, /* all callers whose company is not known; instead of TC_RATE_COMPANY */
-	TC_RATE_COMPANY,
-	TC_RATE_GLOBAL,	 /* of all companies together */
-	TC_RATE_BRANCH,	 /* those without a branch share one */
-	TC_RATE_NUMBER,	 /* a phone number, of a company */
-	TC_RATE_CALL,	 /* a call of a company */
-	TC_RATE_FUNCTION /* a function within a call */
-} TcRateLevel;
 
 /* One bandwidth of a policy, as it holds for one company. */
 typedef struct TcRateLimit
 {
 	int32 policy_id; /* another one for each bandwidth */
 	int32 more;		 /* so many further bandwidths of the policy follow in memory */
+	bool together;	 /* they, or a pause, are to be asked by rate_all.c */
 	TcRateLevel level;
 	bool enabled;
 	bool shadow;
@@ -42,7 +31,9 @@ typedef struct TcRateLimit
 	TcRateChange change;
 	int64 version;			/* rises with each change */
 	TimestampTz changed_at; /* of this version */
+	int64 changed_clock;	/* the same by the buckets' clock; -1: it was another one */
 	int64 reserve;			/* tokens that low priority may not use */
+	int64 pause;			/* ns in which a refusal by the policy has this bucket admit nothing */
 	TcRateMath math;
 	char bandwidth[TC_RATE_NAME_LEN];
 } TcRateLimit;
@@ -58,8 +49,5 @@ typedef struct TcRateWho
 
 /* The policy as it holds for the tenant, valid until the next call; raises PT404. */
 extern const TcRateLimit *tc_rate_limit(const char *policy, int length, const TcRateWho *who);
-
-extern const char *tc_rate_level_name(uint32 level);
-extern bool tc_rate_level_parse(const char *name, TcRateLevel *level);
 
 #endif /* TC_RATE_POLICY_H */

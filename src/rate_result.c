@@ -11,10 +11,12 @@
 #include "datatype/timestamp.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "args.h"
 #include "rate.h"
 #include "rate_args.h"
 #include "rate_core.h"
@@ -31,9 +33,11 @@ static const char *const reason_names[] = {
 	[TC_TAKE_COST_EXCEEDS_BURST] = "cost_exceeds_burst",
 	[TC_TAKE_TABLE_FULL] = "table_full",
 	[TC_TAKE_DISABLED] = "disabled",
+	[TC_TAKE_UNAVAILABLE] = "unavailable",
+	[TC_TAKE_PAUSED] = "paused",
 };
 
-StaticAssertDecl(lengthof(reason_names) == TC_TAKE_DISABLED + 1, "a reason has no name");
+StaticAssertDecl(lengthof(reason_names) == TC_TAKE_PAUSED + 1, "a reason has no name");
 
 /* The reason as SQL shows it; NULL for TC_TAKE_OK. */
 const char *
@@ -111,18 +115,18 @@ interval_us(const Interval *interval, const char *argument)
 	return us;
 }
 
-/* The max_wait argument in nanoseconds; more than the limiter looks ahead is as much as that. */
+/* A span of time in nanoseconds; more than the limiter looks ahead is as much as that. */
 int64
-tc_rate_wait_argument(FunctionCallInfo fcinfo, int arg)
+tc_rate_span_argument(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	int64 us;
 
 	if (PG_ARGISNULL(arg))
-		tc_rate_raise_null("max_wait");
-	us = interval_us(PG_GETARG_INTERVAL_P(arg), "max_wait");
+		tc_rate_raise_null(name);
+	us = interval_us(PG_GETARG_INTERVAL_P(arg), name);
 	if (us < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("argument \"max_wait\" must not be negative")));
+						errmsg("argument \"%s\" must not be negative", name)));
 	return Min(us, TC_RATE_MAX_PERIOD / NS_PER_US) * NS_PER_US;
 }
 
@@ -173,6 +177,40 @@ push_header(JsonbParseState **state, const char *name, const char *value)
 	pushJsonbValue(state, WJB_VALUE, &item);
 }
 
+/* A number as the draft's structured fields may have it: at most 15 digits. */
+static int64
+field_number(int64 n)
+{
+	return Min(n, INT64CONST(999999999999999));
+}
+
+/*
+ * The draft's two headers.  A name is a String of structured fields: printable ASCII, with quotes
+ * and backslashes escaped; other bytes become "_".
+ */
+static void
+push_draft_headers(JsonbParseState **state, const TcTakeResult *result)
+{
+	StringInfoData name;
+	int64 quota = field_number(result->quota);
+	int64 remaining = field_number(result->remaining);
+
+	initStringInfo(&name);
+	for (const char *c = result->policy != NULL ? result->policy : "default"; *c != '\0'; c++)
+	{
+		if (*c == '"' || *c == '\\')
+			appendStringInfoChar(&name, '\\');
+		appendStringInfoChar(&name, *c >= ' ' && *c <= '~' ? *c : '_');
+	}
+	push_header(state, "RateLimit-Policy",
+				result->window > 0 ? psprintf("\"%s\";q=" INT64_FORMAT ";w=" INT64_FORMAT,
+											  name.data, quota, seconds(result->window))
+								   : psprintf("\"%s\";q=" INT64_FORMAT, name.data, quota));
+	push_header(state, "RateLimit",
+				psprintf("\"%s\";r=" INT64_FORMAT ";t=" INT64_FORMAT, name.data, remaining,
+						 seconds(result->reset_after)));
+}
+
 /* HTTP headers: X-RateLimit-*, the IETF draft's RateLimit and RateLimit-Policy, Retry-After. */
 Jsonb *
 tc_rate_headers(const TcTakeResult *result)
@@ -182,16 +220,11 @@ tc_rate_headers(const TcTakeResult *result)
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	if (result->quota >= 0)
 	{
-		int64 reset = seconds(result->reset_after);
-
 		push_header(&state, "X-RateLimit-Limit", psprintf(INT64_FORMAT, result->quota));
 		push_header(&state, "X-RateLimit-Remaining", psprintf(INT64_FORMAT, result->remaining));
-		push_header(&state, "X-RateLimit-Reset", psprintf(INT64_FORMAT, reset));
-		push_header(&state, "RateLimit-Policy",
-					psprintf("\"default\";q=" INT64_FORMAT, result->quota));
-		push_header(&state, "RateLimit",
-					psprintf("\"default\";r=" INT64_FORMAT ";t=" INT64_FORMAT, result->remaining,
-							 reset));
+		push_header(&state, "X-RateLimit-Reset",
+					psprintf(INT64_FORMAT, seconds(result->reset_after)));
+		push_draft_headers(&state, result);
 		if (!result->allowed && result->retry_after > 0)
 			push_header(&state, "Retry-After",
 						psprintf(INT64_FORMAT, seconds(result->retry_after)));
@@ -223,7 +256,7 @@ result_number(HeapTupleHeader row, const char *column)
 	return isnull ? -1 : DatumGetInt64(value);
 }
 
-/* rate_headers(result take_result) -> jsonb */
+/* rate_headers(result take_result [, policy text, refill interval]) -> jsonb */
 Datum
 tc_rate_headers_sql(PG_FUNCTION_ARGS)
 {
@@ -243,5 +276,9 @@ tc_rate_headers_sql(PG_FUNCTION_ARGS)
 	result.remaining = Max(result_number(row, "remaining"), 0);
 	result.retry_after = result_interval(row, "retry_after", TC_RATE_NEVER);
 	result.reset_after = result_interval(row, "reset_after", 0);
+	if (PG_NARGS() > 1)
+		result.policy = tc_arg_optional_text(fcinfo, 1);
+	if (PG_NARGS() > 2 && !PG_ARGISNULL(2))
+		result.window = tc_rate_span_argument(fcinfo, 2, "refill");
 	PG_RETURN_JSONB_P(tc_rate_headers(&result));
 }

@@ -14,10 +14,12 @@
  * clock goes on, and nothing has to be converted, whatever the wall clock did.  After another boot
  * the wall clock says how much time has passed, between 0 and a year.
  *
- * A file is taken over only from where it was written: it knows its own inode and that of the data
- * directory, so that neither a backup put back nor a copied data directory replays what somebody
- * else has spent, and the system identifier, its format and a checksum.  Anything else is refused
- * with a WARNING, and all buckets start full.
+ * A file is taken over only from where it was written, so that neither a backup put back nor a
+ * copied data directory replays what somebody else has spent: it knows its own inode and that of
+ * the data directory, and, since a copy of a whole volume has the same ones, the path of the data
+ * directory, the machine (/etc/machine-id) and, within one boot, the device; further the system
+ * identifier, its format and a checksum.  Anything else is refused with a WARNING, and all buckets
+ * start full.
  *
  * Locks: reading goes through rate_read.c; loading comes before anybody else is there.
  */
@@ -26,6 +28,7 @@
 #include <sys/stat.h>
 
 #include "access/xlog.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/pg_crc32c.h"
@@ -39,14 +42,17 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "rate_bucket.h"
+#include "rate_args.h"
+#include "rate_clock.h"
+#include "rate_save.h"
 #include "rate_shared.h"
 #include "rate_stat.h"
 
 #define FILE_NAME "pg_stat/tenantcall_rate"
 #define TMP_NAME FILE_NAME ".tmp"
-#define MAGIC UINT64CONST(0x7463726174650001)
+#define MAGIC UINT64CONST(0x7463726174650002)
 #define BOOT_ID_LEN 40
+#define MACHINE_ID_LEN 40
 #define END_MARK UINT64CONST(0x656e646f66626b74)
 
 typedef struct FileHead
@@ -56,6 +62,8 @@ typedef struct FileHead
 	uint64 system;
 	uint64 file_inode;
 	uint64 directory_inode;
+	uint64 device;
+	uint64 place; /* a hash of path and machine */
 	TimestampTz wall;
 	int64 clock;
 	char boot_id[BOOT_ID_LEN];
@@ -73,18 +81,54 @@ PGDLLEXPORT void tc_rate_saver_main(Datum arg);
 
 static int save_interval = 10; /* setting: seconds; 0: only at shutdown */
 
+/* The first so many bytes of a file of one line, or zeros. */
+static void
+read_line(const char *path, char *line, size_t len)
+{
+	FILE *file = AllocateFile(path, "r");
+
+	memset(line, 0, len);
+	if (file == NULL)
+		return;
+	if (fgets(line, (int) len, file) == NULL)
+		memset(line, 0, len);
+	FreeFile(file);
+}
+
 /* The machine's boot, or nothing where the system does not tell. */
 static void
 read_boot_id(char boot_id[BOOT_ID_LEN])
 {
-	FILE *file = AllocateFile("/proc/sys/kernel/random/boot_id", "r");
+	read_line("/proc/sys/kernel/random/boot_id", boot_id, BOOT_ID_LEN);
+}
 
-	memset(boot_id, 0, BOOT_ID_LEN);
-	if (file == NULL)
-		return;
-	if (fread(boot_id, 1, 36, file) != 36)
-		memset(boot_id, 0, BOOT_ID_LEN);
-	FreeFile(file);
+/* A hash of the data directory's path and of the machine, if it has an identity. */
+static uint64
+hash_of_place(void)
+{
+	char machine[MACHINE_ID_LEN];
+	uint64 path = hash_bytes_extended((const unsigned char *) DataDir, (int) strlen(DataDir), 0);
+
+	read_line("/etc/machine-id", machine, sizeof(machine));
+	return hash_bytes_extended((const unsigned char *) machine, sizeof(machine), path);
+}
+
+/* A number for this boot of the machine. */
+int64
+tc_rate_boot(void)
+{
+	static int64 boot = -1;
+	char boot_id[BOOT_ID_LEN];
+
+	if (boot == -1)
+	{
+		read_boot_id(boot_id);
+		boot = boot_id[0] == '\0'
+				   ? 0
+				   : (int64) (hash_bytes_extended((const unsigned char *) boot_id, BOOT_ID_LEN, 0) &
+							  PG_INT64_MAX);
+	}
+	return boot;
 }
 
 /* What a file written now, as this open file, begins with. */
@@ -102,6 +146,8 @@ make_head(FILE *file, FileHead *head)
 	head->system = GetSystemIdentifier();
 	head->file_inode = own.st_ino;
 	head->directory_inode = directory.st_ino;
+	head->device = own.st_dev;
+	head->place = hash_of_place();
 	head->wall = GetCurrentTimestamp();
 	head->clock = tc_rate_now();
 	read_boot_id(head->boot_id);
@@ -178,6 +224,16 @@ save(void)
 	(void) durable_rename(TMP_NAME, FILE_NAME, LOG);
 }
 
+/* Was the file written in this boot of the machine, as far as one can tell? */
+static bool
+same_boot(const FileHead *head)
+{
+	char boot_id[BOOT_ID_LEN];
+
+	read_boot_id(boot_id);
+	return boot_id[0] != '\0' && memcmp(boot_id, head->boot_id, BOOT_ID_LEN) == 0;
+}
+
 /* Does the file come from here?  If not, says why. */
 static const char *
 check_head(FILE *file, const FileHead *head)
@@ -193,6 +249,8 @@ check_head(FILE *file, const FileHead *head)
 		return "It cannot be examined.";
 	if (head->file_inode != own.st_ino || head->directory_inode != directory.st_ino)
 		return "It is a copy.";
+	if (head->place != hash_of_place() || (same_boot(head) && head->device != own.st_dev))
+		return "The data directory is on another machine, or at another place, than it was.";
 	return NULL;
 }
 
@@ -232,13 +290,10 @@ check_file(FILE *file, FileHead *head, FileEnd *end)
 static int64
 clock_shift(const FileHead *head)
 {
-	char boot_id[BOOT_ID_LEN];
-	int64 elapsed;
+	int64 elapsed = GetCurrentTimestamp() - head->wall;
 
-	read_boot_id(boot_id);
-	if (boot_id[0] != '\0' && memcmp(boot_id, head->boot_id, BOOT_ID_LEN) == 0)
+	if (same_boot(head))
 		return 0;
-	elapsed = GetCurrentTimestamp() - head->wall;
 	elapsed = Max(0, Min(elapsed, TC_RATE_MAX_PERIOD / 1000)) * 1000;
 	return tc_rate_now() - elapsed - head->clock;
 }
@@ -247,38 +302,34 @@ clock_shift(const FileHead *head)
 static void
 restore(const TcRateBucket *bucket, int64 shift)
 {
-	TcRateShared *shared = tc_rate_table_here.shared;
-	uint32 *head = &tc_rate_table_here.heads[tc_rate_hash(&bucket->key) & shared->mask];
-	uint32 number = tc_rate_pop_free();
-	pg_atomic_uint32 *share = tc_rate_share(&bucket->key);
-	TcRateEntry *entry;
+	TcRateEntry *entry = NULL;
+	TcRateRecord *record;
 
-	if (number == TC_RATE_NO_ENTRY)
+	if (tc_rate_reserve_place())
 	{
-		pg_atomic_fetch_add_u64(&shared->forced, 1);
+		entry = tc_rate_link(&bucket->key, tc_rate_hash(&bucket->key));
+		if (entry == NULL)
+			tc_rate_release_place();
+	}
+	if (entry == NULL)
+	{
+		pg_atomic_fetch_add_u64(&tc_rate_table_here.shared->forced, 1);
 		return;
 	}
-	entry = tc_rate_entry(number);
-	memset(entry, 0, sizeof(*entry));
-	entry->key = bucket->key;
+	record = tc_rate_record(entry);
 	entry->shadow = bucket->shadow;
+	entry->paused = bucket->paused;
 	entry->version = bucket->version;
 	entry->math = bucket->math;
 	entry->base = bucket->state.base + shift;
-	entry->born = pg_atomic_add_fetch_u64(&shared->born, 1);
 	pg_atomic_write_u64(&entry->s, (uint64) bucket->state.s);
 	pg_atomic_write_u64(&entry->allowed, bucket->allowed);
-	pg_atomic_write_u64(&entry->denied, bucket->denied);
-	pg_atomic_write_u64(&entry->would_deny, bucket->would_deny);
-	pg_atomic_write_u64(&entry->last_denied_at, bucket->last_denied_at);
-	pg_atomic_write_u64(&entry->waited, bucket->waited);
-	pg_atomic_write_u64(&entry->refunded, bucket->refunded);
-	pg_atomic_write_u64(&entry->forgiven, bucket->forgiven);
-	if (share != NULL)
-		pg_atomic_fetch_add_u32(share, 1);
-	entry->next = *head;
-	*head = number;
-	pg_atomic_fetch_add_u64(&shared->used, 1);
+	pg_atomic_write_u64(&record->denied, bucket->denied);
+	pg_atomic_write_u64(&record->would_deny, bucket->would_deny);
+	pg_atomic_write_u64(&record->last_denied_at, bucket->last_denied_at);
+	pg_atomic_write_u64(&record->waited, bucket->waited);
+	pg_atomic_write_u64(&record->refunded, bucket->refunded);
+	pg_atomic_write_u64(&record->forgiven, bucket->forgiven);
 }
 
 /* Loads the file into the empty table, if it is whole and ours.  Never raises. */

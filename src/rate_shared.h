@@ -1,7 +1,6 @@
 /*
  * rate_shared.h
- *		The inside of the table of buckets, for the files that maintain it: rate_shmem.c,
- *		rate_evict.c, rate_read.c, rate_save.c, rate_wait.c.
+ *		The inside of the table of buckets, for rate_table.c and what stands on it.
  */
 #ifndef TC_RATE_SHARED_H
 #define TC_RATE_SHARED_H
@@ -12,69 +11,65 @@
 #include "siphash_core.h"
 
 #define TC_RATE_PARTITIONS 128
-#define TC_RATE_NO_ENTRY 0	/* entries are numbered from 1 */
 #define TC_RATE_SHARES 1024 /* companies are counted in so many classes */
 
 typedef struct TcRateShared
 {
 	uint32 max_entries;
-	uint32 mask;				 /* number of chains - 1 */
-	pg_atomic_uint32 handed_out; /* entries[0 .. handed_out - 1] have been in use */
-	pg_atomic_uint64 free_list;	 /* change count << 32 | entry */
-	pg_atomic_uint32 hand;		 /* where to make room next */
-	pg_atomic_uint64 born;		 /* entries ever made */
-	pg_atomic_uint64 used;
+	pg_atomic_uint32 hand; /* where to make room next */
+	pg_atomic_uint64 born; /* entries ever made */
+	pg_atomic_uint64 used; /* entries, and places reserved for them; at most max_entries */
 	pg_atomic_uint64 evicted;
 	pg_atomic_uint64 evicted_allowed;
 	pg_atomic_uint64 evicted_denied;
 	pg_atomic_uint64 evicted_would_deny;
-	pg_atomic_uint64 refused;  /* for want of room */
-	pg_atomic_uint64 passed;   /* the same, allowed by tenantcall.rate_full */
-	pg_atomic_uint64 forced;   /* buckets that were not full and had to make way */
-	pg_atomic_uint64 forgiven; /* tokens that these lacked */
+	pg_atomic_uint64 refused;	  /* for want of room */
+	pg_atomic_uint64 passed;	  /* the same, allowed by tenantcall.rate_full */
+	pg_atomic_uint64 forced;	  /* buckets that were not full and had to make way */
+	pg_atomic_uint64 forgiven;	  /* tokens that these lacked */
+	pg_atomic_uint64 unavailable; /* requests that did not get a partition's lock in time */
 	uint8 detail_key[TC_SIPHASH_KEY];
 	uint8 ticket_key[TC_SIPHASH_KEY];
 	pg_atomic_uint32 shares[TC_RATE_SHARES]; /* buckets of callers' own making, by company */
+	/* see rate_lock.c: until when those who want it shared hold back; is its holder stopped? */
+	pg_atomic_uint64 wanted[TC_RATE_PARTITIONS];
+	pg_atomic_uint32 stuck[TC_RATE_PARTITIONS];
 } TcRateShared;
 
-/* Where it is in this process; the layout is that of rate_shmem.c. */
+/* Where it is in this process. */
 typedef struct TcRateTable
 {
 	TcRateShared *shared;
-	uint32 *heads;
-	TcRateEntry *entries;
+	LWLockPadded *locks;		  /* one for each partition */
+	TcRateEntry *slots;			  /* partition after partition */
+	TcRateRecord *records;		  /* of the same slots */
+	uint32 per_partition;		  /* slots */
 	struct TcRateWaiter *waiters; /* one for each backend */
+	struct TcRatePast *pasts;	  /* see rate_past.c */
 } TcRateTable;
 
 extern TcRateTable tc_rate_table_here;
 
-/* rate_evict.c.  What to do with a request whose bucket has no room. */
-typedef enum TcRateFull
-{
-	TC_RATE_FULL_DENY,
-	TC_RATE_FULL_ALLOW,
-	TC_RATE_FULL_EVICT
-} TcRateFull;
+/* rate_table.c */
+extern uint32 tc_rate_slots_for(uint32 max_entries);
+extern bool tc_rate_share_left(const TcRateKey *key);
+extern bool tc_rate_reserve_place(void);
+extern void tc_rate_release_place(void);
+extern TcRateEntry *tc_rate_link(const TcRateKey *key, uint32 hash);
+extern void tc_rate_unlink(TcRateEntry *entry);
 
-extern int tc_rate_full; /* setting */
-
-extern uint32 tc_rate_pop_free(void);
-extern void tc_rate_push_free(uint32 number);
-extern void tc_rate_sweep(uint32 hash, int64 now);
-extern uint32 tc_rate_make_room(uint32 hash);
-extern pg_atomic_uint32 *tc_rate_share(const TcRateKey *key);
-
-/* rate_wait.c and rate_save.c */
-extern Size tc_rate_waiters_size(void);
-extern void tc_rate_save_init(void);
-extern void tc_rate_load(void);
-extern void tc_rate_save_at_exit(int code, Datum arg);
-
-/* The entry of a number from 1. */
+/* A slot of a partition. */
 static inline TcRateEntry *
-tc_rate_entry(uint32 number)
+tc_rate_slot(uint32 partition, uint32 number)
 {
-	return &tc_rate_table_here.entries[number - 1];
+	return &tc_rate_table_here.slots[(Size) partition * tc_rate_table_here.per_partition + number];
+}
+
+/* Is there an entry in the slot?  Any lock. */
+static inline bool
+tc_rate_in_use(const TcRateEntry *slot)
+{
+	return slot->key.database != InvalidOid;
 }
 
 #endif /* TC_RATE_SHARED_H */

@@ -4,7 +4,7 @@
  *
  * Buckets are copied a few at a time under a shared lock and put out without it, so that reading
  * a million of them holds nobody up.  Administrators and members of pg_monitor see the buckets of
- * all companies in this database, others those of the company they have entered.
+ * all companies in this database, others those of the company they have entered; without one, none.
  */
 #include "postgres.h"
 
@@ -23,12 +23,15 @@
 
 #include "args.h"
 #include "compat.h"
+#include "context.h"
 #include "rate_args.h"
+#include "rate_clock.h"
+#include "rate_past.h"
 #include "rate_stat.h"
 #include "ready.h"
 
 #define N_BUCKET_COLUMNS 16
-#define N_TABLE_COLUMNS 10
+#define N_TABLE_COLUMNS 11
 
 PG_FUNCTION_INFO_V1(tc_rate_buckets);
 PG_FUNCTION_INFO_V1(tc_rate_table);
@@ -78,9 +81,12 @@ put_bucket(ReturnSetInfo *info, const TcRateBucket *bucket, int64 now)
 {
 	Datum values[N_BUCKET_COLUMNS] = {0};
 	bool nulls[N_BUCKET_COLUMNS] = {false};
-	TcRateView view;
+	bool past = bucket->math.burst == 0;
+	TcRateView view = {0};
 
-	tc_rate_view(&bucket->math, bucket->state, now, 1, &view);
+	if (!past)
+		tc_rate_view(&bucket->math, bucket->state, now, 1, &view);
+	nulls[4] = nulls[8] = nulls[9] = nulls[10] = past;
 	values[0] = Int32GetDatum(bucket->key.policy_id);
 	put_subject(&bucket->key, values, nulls);
 	values[4] = BoolGetDatum(bucket->shadow);
@@ -88,7 +94,7 @@ put_bucket(ReturnSetInfo *info, const TcRateBucket *bucket, int64 now)
 	values[6] = Int64GetDatum(bucket->denied);
 	values[7] = Int64GetDatum(bucket->would_deny);
 	values[8] = Int64GetDatum(bucket->math.burst);
-	values[9] = Int64GetDatum(view.remaining);
+	values[9] = Int64GetDatum(bucket->paused && view.reset_after > 0 ? 0 : view.remaining);
 	values[10] = tc_rate_interval(view.reset_after);
 	nulls[11] = bucket->last_denied_at == 0;
 	values[11] = TimestampTzGetDatum(bucket->last_denied_at);
@@ -110,36 +116,50 @@ belongs_to(const TcRateKey *key, const TcContext *tenant)
 	return tenant->company_id != 0 && key->subject[0] == (uint64) tenant->company_id;
 }
 
+/* Puts out those of some buckets that may be seen; own: of this tenant only. */
+static void
+put_buckets(ReturnSetInfo *info, const TcRateBucket *buckets, int n, const TcContext *own)
+{
+	int64 now = tc_rate_now();
+
+	for (int i = 0; i < n; i++)
+	{
+		if (buckets[i].key.private_version == 0 &&
+			(own == NULL || belongs_to(&buckets[i].key, own)))
+			put_bucket(info, &buckets[i], now);
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* rate_buckets() -> SETOF record */
 Datum
 tc_rate_buckets(PG_FUNCTION_ARGS)
 {
-	TcRateBucket *buckets;
-	const TcContext *own = NULL;
+	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
+	TcRateBucket *buckets = palloc(sizeof(TcRateBucket) * TC_RATE_READ_AT_ONCE);
 	bool all = sees_all();
+	const TcContext *own = all ? NULL : tc_context_current();
 	uint64 position = 0;
+	uint32 past = 0;
 	MemoryContext loop;
 	MemoryContext caller;
 	int n;
 
 	tc_require_ready();
-	if (!all)
-		own = tc_rate_tenant();
 	InitMaterializedSRF(fcinfo, 0);
-	buckets = palloc(sizeof(TcRateBucket) * TC_RATE_READ_AT_ONCE);
+	if (!all && own == NULL)
+		return (Datum) 0;
 	loop = AllocSetContextCreate(CurrentMemoryContext, "rate_buckets", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(loop);
 	while ((n = tc_rate_read(&position, MyDatabaseId, buckets)) >= 0)
 	{
-		int64 now = tc_rate_now();
-
-		for (int i = 0; i < n; i++)
-		{
-			if (buckets[i].key.private_version == 0 && (all || belongs_to(&buckets[i].key, own)))
-				put_bucket((ReturnSetInfo *) fcinfo->resultinfo, &buckets[i], now);
-		}
+		put_buckets(info, buckets, n, own);
 		MemoryContextReset(loop);
-		CHECK_FOR_INTERRUPTS();
+	}
+	while ((n = tc_rate_past_read(&past, MyDatabaseId, buckets)) >= 0)
+	{
+		put_buckets(info, buckets, n, own);
+		MemoryContextReset(loop);
 	}
 	MemoryContextSwitchTo(caller);
 	return (Datum) 0;
@@ -165,6 +185,7 @@ tc_rate_table(PG_FUNCTION_ARGS)
 	values[7] = Int64GetDatum(stat.passed);
 	values[8] = Int64GetDatum(stat.forced);
 	values[9] = Int64GetDatum(stat.forgiven);
+	values[10] = Int64GetDatum(stat.unavailable);
 	return tc_form_result(fcinfo, values, nulls);
 }
 
@@ -174,5 +195,6 @@ tc_reset_rate_stats(PG_FUNCTION_ARGS)
 {
 	tc_require_ready();
 	tc_rate_reset_counts(MyDatabaseId);
+	tc_rate_past_reset(MyDatabaseId);
 	PG_RETURN_VOID();
 }

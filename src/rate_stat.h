@@ -11,12 +11,13 @@
 
 #include "rate_table.h"
 
-/* A copy of an entry. */
+/* A copy of an entry, or of what entries had counted that made way (math.burst is 0). */
 typedef struct TcRateBucket
 {
 	TcRateKey key;
 	int64 version;
 	bool shadow;
+	bool paused;
 	TcRateMath math;
 	TcRateState state;
 	int64 allowed;
@@ -28,7 +29,7 @@ typedef struct TcRateBucket
 	int64 forgiven;
 } TcRateBucket;
 
-#define TC_RATE_READ_AT_ONCE 1024
+#define TC_RATE_READ_AT_ONCE 128 /* slots looked at under one hold of a lock */
 
 /* Counts of the whole table since the start of the server. */
 typedef struct TcRateTableStat
@@ -43,6 +44,7 @@ typedef struct TcRateTableStat
 	int64 passed;	/* the same, but let pass */
 	int64 forced;	/* buckets that were not full and made way */
 	int64 forgiven; /* tokens that these lacked */
+	int64 unavailable;
 } TcRateTableStat;
 
 /* InvalidOid: of all databases. */

@@ -1,6 +1,6 @@
 /*
  * rate_table.h
- *		The table of buckets in shared memory; within the rate module.  See rate_shmem.c for locks.
+ *		The table of buckets in shared memory; within the rate module.  See rate_table.c for locks.
  */
 #ifndef TC_RATE_TABLE_H
 #define TC_RATE_TABLE_H
@@ -11,36 +11,29 @@
 #include "storage/lwlock.h"
 
 #include "rate_core.h"
-#include "rate_policy.h"
-
-/* Hashed and compared as bytes: no padding. */
-typedef struct TcRateKey
-{
-	Oid database;
-	int32 policy_id;
-	uint32 level;
-	uint32 private_version; /* not 0: only for the transaction that made this version */
-	uint64 subject[2];
-	uint64 detail; /* for finer buckets within the subject, else 0 */
-} TcRateKey;
-
-StaticAssertDecl(sizeof(TcRateKey) == 40, "TcRateKey has padding");
+#include "rate_key.h"
 
 #define TC_RATE_RING 4
 
-/* In cache lines of 64 bytes: a look-up reads, a decision adds, a refusal adds, a refund adds. */
+/* What decisions go by, in two cache lines of 64 bytes: a look-up reads only the first. */
 typedef struct TcRateEntry
 {
-	TcRateKey key;
-	uint32 next;		/* in the chain, or in the free list (partition lock, or owner) */
-	bool shadow;		/* like base, version and math: changes under the exclusive lock */
+	TcRateKey key;		/* its database is InvalidOid in a slot that is not in use */
+	uint32 head;		/* of the chain at home in this slot: no part of what stands in it */
+	uint32 next : 30;	/* in the chain that this entry is in */
+	uint32 shadow : 1;	/* like base, version and math: changes under the exclusive lock */
+	uint32 paused : 1;	/* admits nothing until it is full (exclusive lock) */
 	pg_atomic_uint64 s; /* compare-and-swap under the shared lock */
 	int64 base;
 
-	int64 version;
+	int64 version; /* of the policy; 0: tc_rate_enter() has just made it */
 	TcRateMath math;
 	pg_atomic_uint64 allowed;
+} TcRateEntry;
 
+/* The rest of an entry, apart from it: refusals add to the first line, refunds use the second. */
+typedef struct TcRateRecord
+{
 	pg_atomic_uint64 denied;
 	pg_atomic_uint64 would_deny;
 	pg_atomic_uint64 last_denied_at;
@@ -55,20 +48,17 @@ typedef struct TcRateEntry
 	uint64 used[2];			   /* a bit for each of the 128 tickets from there */
 	int64 given_back;		   /* sub-tokens refunded so far, under this version of the policy */
 	uint64 ring[TC_RATE_RING]; /* latest refunds: low half of the ticket's number << 32 | tokens */
-} TcRateEntry;
+} TcRateRecord;
 
-StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && offsetof(TcRateEntry, denied) == 128 &&
-					 offsetof(TcRateEntry, window) == 192 && sizeof(TcRateEntry) == 256,
-				 "TcRateEntry is laid out otherwise than meant");
+StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && sizeof(TcRateEntry) == 128 &&
+					 offsetof(TcRateRecord, window) == 64 && sizeof(TcRateRecord) == 128,
+				 "entries are laid out otherwise than meant");
 
-extern int64 tc_rate_frozen_clock; /* rate_bucket.c: for tests, see tc_rate_now() */
-extern int64 tc_rate_now(void);
-extern void tc_rate_shmem_init(void);
 extern LWLock *tc_rate_lock(uint32 hash);
 extern void tc_rate_prefetch(uint32 hash);
+extern void tc_rate_prefetch_record(uint32 hash);
+extern TcRateRecord *tc_rate_record(const TcRateEntry *entry);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
-extern TcRateEntry *tc_rate_enter(const TcRateKey *key, uint32 hash, const TcRateLimit *limit,
-								  int64 now);
 
 /* The state of an entry, as the core wants it.  Any lock. */
 static inline TcRateState

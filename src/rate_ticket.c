@@ -30,8 +30,10 @@
 #include "errors.h"
 #include "rate_args.h"
 #include "rate_bucket.h"
+#include "rate_clock.h"
+#include "rate_lock.h"
 #include "rate_shared.h"
-#include "rate_wait.h"
+#include "rate_turn.h"
 #include "ready.h"
 
 #define FORMAT 1
@@ -64,47 +66,49 @@ void
 tc_rate_issue(TcRateEntry *entry, int64 after, uint64 seen, const TcRateAsk *ask)
 {
 	TcRateTicket *ticket = &ask->tickets->item[ask->tickets->n++];
+	TcRateRecord *record = tc_rate_record(entry);
 
 	Assert(ask->tickets->n <= TC_RATE_MAX_ITEMS);
+	tc_rate_passes(TC_RATE_PLACE_SPEND);
 	ticket->key = entry->key;
 	ticket->after = (TcRateState){entry->base, after};
 	ticket->version = entry->version;
 	ticket->cost = ask->cost;
-	ticket->born = entry->born;
-	ticket->given_back = entry->given_back;
-	ticket->number = pg_atomic_fetch_add_u64(&entry->tickets, 1);
+	ticket->born = record->born;
+	ticket->given_back = record->given_back;
+	ticket->number = pg_atomic_fetch_add_u64(&record->tickets, 1);
 	ticket->unordered = ticket->number != seen;
 }
 
 /* Marks a number as refunded; false if it was, or is too old to know. */
 static bool
-use_number(TcRateEntry *entry, uint64 number)
+use_number(TcRateRecord *record, uint64 number)
 {
 	uint64 offset;
 
-	if (number < entry->window)
+	if (number < record->window)
 		return false;
-	while (number - entry->window >= WINDOW)
+	while (number - record->window >= WINDOW)
 	{
-		uint64 by = number - entry->window - (WINDOW - 1);
+		uint64 by = number - record->window - (WINDOW - 1);
 
 		if (by >= 64)
 		{
-			entry->used[0] = entry->used[1];
-			entry->used[1] = 0;
-			entry->window += by >= WINDOW ? by - by % 64 : 64;
+			record->used[0] = record->used[1];
+			record->used[1] = 0;
+			record->window += by >= WINDOW ? by - by % 64 : 64;
 			if (by >= WINDOW)
-				entry->used[0] = 0;
+				record->used[0] = 0;
 			continue;
 		}
-		entry->used[0] = (entry->used[0] >> by) | (entry->used[1] << (64 - by));
-		entry->used[1] >>= by;
-		entry->window += by;
+		record->used[0] = (record->used[0] >> by) | (record->used[1] << (64 - by));
+		record->used[1] >>= by;
+		record->window += by;
 	}
-	offset = number - entry->window;
-	if (entry->used[offset / 64] & (UINT64CONST(1) << (offset % 64)))
+	offset = number - record->window;
+	if (record->used[offset / 64] & (UINT64CONST(1) << (offset % 64)))
 		return false;
-	entry->used[offset / 64] |= UINT64CONST(1) << (offset % 64);
+	record->used[offset / 64] |= UINT64CONST(1) << (offset % 64);
 	return true;
 }
 
@@ -112,11 +116,12 @@ use_number(TcRateEntry *entry, uint64 number)
 static int64
 earlier_refunds(const TcRateEntry *entry, const TcRateTicket *ticket)
 {
-	int64 sum = entry->given_back - ticket->given_back;
+	const TcRateRecord *record = tc_rate_record(entry);
+	int64 sum = record->given_back - ticket->given_back;
 
 	for (int i = 0; i < TC_RATE_RING && !ticket->unordered; i++)
 	{
-		uint64 refund = entry->ring[i];
+		uint64 refund = record->ring[i];
 
 		if (refund != 0 && (int32) ((uint32) (refund >> 32) - (uint32) ticket->number) > 0)
 			sum -= (int64) (uint32) refund * entry->math.unit;
@@ -128,27 +133,33 @@ earlier_refunds(const TcRateEntry *entry, const TcRateTicket *ticket)
 static void
 note_refund(TcRateEntry *entry, const TcRateTicket *ticket, int64 amount)
 {
+	TcRateRecord *record = tc_rate_record(entry);
 	uint64 tokens = Min((uint64) (amount / entry->math.unit), PG_UINT32_MAX);
 
-	entry->given_back += amount;
-	pg_atomic_fetch_add_u64(&entry->refunded, tokens);
+	record->given_back += amount;
+	pg_atomic_fetch_add_u64(&record->refunded, tokens);
 	if (ticket->unordered)
 		return;
-	memmove(&entry->ring[1], &entry->ring[0], sizeof(uint64) * (TC_RATE_RING - 1));
-	entry->ring[0] = (uint64) (uint32) ticket->number << 32 | tokens;
+	memmove(&record->ring[1], &record->ring[0], sizeof(uint64) * (TC_RATE_RING - 1));
+	record->ring[0] = (uint64) (uint32) ticket->number << 32 | tokens;
 }
 
-/* Gives back to an entry; returns how many sub-tokens.  Exclusive lock. */
+/*
+ * Gives back to an entry; returns how many sub-tokens.  Nothing to one that is paused, and will be
+ * full when that is over.  Exclusive lock.
+ */
 static int64
 give_back_to(TcRateEntry *entry, const TcRateTicket *ticket)
 {
 	TcRateState state = tc_rate_state(entry);
+	TcRateRecord *record = tc_rate_record(entry);
 	TcRateState after = ticket->after;
 	int64 next;
 
-	if (entry->born != ticket->born || entry->version != ticket->version ||
-		!use_number(entry, ticket->number))
+	if (record->born != ticket->born || entry->version != ticket->version ||
+		!use_number(record, ticket->number) || entry->paused)
 		return 0;
+	tc_rate_passes(TC_RATE_PLACE_REFUND);
 	after.s -= earlier_refunds(entry, ticket);
 	next = tc_rate_refund(&entry->math, state, tc_rate_now(), after, ticket->cost);
 	if (next >= state.s)
@@ -158,33 +169,47 @@ give_back_to(TcRateEntry *entry, const TcRateTicket *ticket)
 	return state.s - next;
 }
 
-/* Gives a ticket back; those whose turn at the bucket is after `turn` move up. */
-bool
+/*
+ * Gives a ticket back; those whose turn at the bucket is after `turn` move up.  Interrupts are held
+ * off, since this is done while an error is handled, too: the wait for the lock is bounded.
+ */
+TcRateGiven
 tc_rate_give_back(const TcRateTicket *ticket, int64 turn)
 {
 	uint32 hash = tc_rate_hash(&ticket->key);
 	TcRateEntry *entry;
 	int64 amount = 0;
+	bool locked;
 
-	LWLockAcquire(tc_rate_lock(hash), LW_EXCLUSIVE);
-	entry = tc_rate_find(&ticket->key, hash);
-	if (entry != NULL)
-		amount = give_back_to(entry, ticket);
-	if (amount > 0)
-		tc_rate_wait_move(entry->born, turn, tc_rate_duration(&entry->math, amount));
-	LWLockRelease(tc_rate_lock(hash));
-	return amount > 0;
+	HOLD_INTERRUPTS();
+	locked = tc_rate_lock_wait(hash, LW_EXCLUSIVE);
+	if (locked)
+	{
+		entry = tc_rate_find(&ticket->key, hash);
+		if (entry != NULL)
+			amount = give_back_to(entry, ticket);
+		if (amount > 0)
+			tc_rate_turn_move(tc_rate_record(entry)->born, turn,
+							  tc_rate_duration(&entry->math, amount));
+		LWLockRelease(tc_rate_lock(hash));
+	}
+	RESUME_INTERRUPTS();
+	return !locked ? TC_RATE_GIVEN_LATER : amount > 0 ? TC_RATE_GIVEN : TC_RATE_GIVEN_NOTHING;
 }
 
-/* Gives tickets back; true if any was worth something. */
-static bool
+/* Gives tickets back: was any worth something, or could any not be given back now? */
+static TcRateGiven
 give_back_all(const TcRateTickets *tickets)
 {
-	bool any = false;
+	TcRateGiven all = TC_RATE_GIVEN_NOTHING;
 
 	for (int i = 0; i < tickets->n; i++)
-		any |= tc_rate_give_back(&tickets->item[i], tc_rate_now());
-	return any;
+	{
+		TcRateGiven one = tc_rate_give_back(&tickets->item[i], tc_rate_now());
+
+		all = Max(all, one);
+	}
+	return all;
 }
 
 /* Gives back what the subtransactions from a level on have spent, or forgets about it. */
@@ -324,6 +349,7 @@ tc_refund(PG_FUNCTION_ARGS)
 {
 	TicketHeader header;
 	TcRateTickets tickets;
+	TcRateGiven given;
 	bytea *ticket;
 
 	tc_require_ready();
@@ -337,5 +363,12 @@ tc_refund(PG_FUNCTION_ARGS)
 				 errdetail("A ticket is good in its database, for its company, until the server "
 						   "is restarted."),
 				 errhint("Pass the ticket of take(), unchanged, in the context it was taken in.")));
-	PG_RETURN_BOOL(give_back_all(&tickets));
+	given = give_back_all(&tickets);
+	if (given == TC_RATE_GIVEN_LATER)
+		ereport(ERROR,
+				(errcode(ERRCODE_TC_UNAVAILABLE), errmsg("rate limit buckets are not available"),
+				 errdetail("Another process has had one locked for longer than "
+						   "tenantcall.rate_lock_timeout."),
+				 errhint("Pass the ticket again: each bucket gets its tokens back once.")));
+	PG_RETURN_BOOL(given == TC_RATE_GIVEN);
 }

@@ -96,29 +96,35 @@ def test_nothing_is_admitted_beyond_rate_and_burst(db):
     assert 50 < admitted <= 50 + 2000 * seconds
 
 
-@pytest.mark.limit(60)
+@pytest.mark.limit(120)
 def test_saturated(db):
-    """At saturation for 5 s: no less than rate and burst give, but for idle moments."""
-    rate, burst = 2000, 50
+    """At saturation for 20 s: admitted within [burst + rate * t - idle - 1, burst + rate * t]."""
+    rate, burst, seconds = 2000, 4000, 20
     db.sql(f"SELECT tenantcall.set_rate_policy('fast', {rate}, '1 s', {burst})")
     connections = [db.connect(autocommit=True) for _ in range(8)]
     now = "SELECT extract(epoch FROM clock_timestamp())::float8"
     began = connections[0].execute(now).fetchone()[0]
-    idle_from = []
 
     def work(number, barrier):
         barrier.wait()
-        admitted = 0
-        while connections[number].execute(now).fetchone()[0] < began + 5:
-            admitted += connections[number].execute(
-                "SELECT count(*) FILTER (WHERE tenantcall.allow_for(1, 'fast')) FROM generate_series(1, 20000)"
-            ).fetchone()[0]
-        idle_from.append(connections[number].execute(now).fetchone()[0])
-        return admitted
+        admitted, first, last = 0, None, began
+        while last < began + seconds:
+            last_began, n, refused, last = connections[number].execute(
+                "SELECT min(t), count(*) FILTER (WHERE ok), count(*) FILTER (WHERE NOT ok), max(t) FROM"
+                " (SELECT tenantcall.allow_for(1, 'fast') AS ok, extract(epoch FROM clock_timestamp())::float8 AS t"
+                " FROM generate_series(1, 20000)) AS taken").fetchone()
+            first = first or last_began
+            admitted += n
+        return admitted, first, last_began if refused else began
 
-    admitted = sum(in_threads(8, work))
-    ended = connections[0].execute(now).fetchone()[0]
-    assert rate * (min(idle_from) - began - 0.1) - 1 <= admitted <= burst + rate * (ended - began)
+    results = in_threads(8, work)
+    admitted = sum(result[0] for result in results)
+    first, last = min(result[1] for result in results), max(result[2] for result in results)
+    t = connections[0].execute(now).fetchone()[0] - began
+    # nobody asked before the first, and nobody was refused, as far as we know, after the last statement began
+    idle = rate * (t - (last - first))
+    assert t > seconds and idle < rate * t / 4
+    assert burst + rate * t - idle - 1 <= admitted <= burst + rate * t
 
 
 def endless(connection, done, admitted):
@@ -281,13 +287,39 @@ def test_policies_are_dumped(db):
         db.cluster.drop_database(copy)
 
 
+def test_by_uuid_alone(cluster):
+    """Without a directory a company may be known by its UUID only: it has the policy's own limit."""
+    name = cluster.create_database("by_uuid", template="template1")
+    try:
+        cluster.sql("CREATE EXTENSION tenantcall; " + HARD % 10 +
+                    "; SELECT tenantcall.set_rate_policy('branch', 5, '300 days', level => 'branch')"
+                    "; SELECT tenantcall.set_rate_policy('number', 4, '300 days', level => 'number')", dbname=name)
+        with cluster.connect(dbname=name) as connection:
+            def take(policy, company, branch=None, number=None):
+                connection.execute("SELECT tenantcall.enter_uuid(%s, %s)", (company, branch))
+                answer = connection.execute("SELECT quota, remaining FROM tenantcall.take(%s, 1, number => %s)",
+                                            (policy, number)).fetchone()
+                seen = connection.execute("SELECT count(*) FROM tenantcall.stat_rate_limits WHERE company_uuid = %s"
+                                          " AND policy = %s", (company, policy)).fetchone()[0]
+                connection.commit()
+                return answer, seen
+
+            one, two = (f"00000000-0000-4000-8000-00000000000{n}" for n in (1, 2))
+            assert [take("hard", one), take("hard", one), take("hard", two)] == [((10, 9), 1), ((10, 8), 1), ((10, 9), 1)]
+            assert [take("branch", one, two), take("branch", one, one), take("branch", one, two), take("branch", one)] == \
+                [((5, 4), 1), ((5, 4), 2), ((5, 3), 2), ((5, 4), 3)]
+            assert [take("number", one, number="+4930"), take("number", two, number="+4930")] == [((4, 3), 1), ((4, 3), 1)]
+    finally:
+        cluster.drop_database(name)
+
+
 def test_not_preloaded(make_cluster):
     """Without shared_preload_libraries limits refuse with one clear error."""
     server = make_cluster(template=False, shared_preload_libraries=None)
     server.sql("CREATE EXTENSION tenantcall")
     with server.connect(autocommit=True) as connection:
         for call in ("take_for(1, 'function_call')", "allow('function_call')", "rate_table()",
-                     "rate_buckets()", "set_rate_policy('x', 1, '1 s')", "peek('function_call')"):
+                     "rate_buckets()", "set_rate_policy('x', 1, '1 s')", "peek('function_call')", "rate_test_stop('none')"):
             with pytest.raises(psycopg.Error) as error:
                 connection.execute(f"SELECT tenantcall.{call}")
             assert error.value.sqlstate == "55000"

@@ -134,6 +134,35 @@ def test_full_table(make_cluster):
         assert take(501, 501) == {False: 1}
 
 
+def test_counts_of_buckets_that_made_way(make_cluster):
+    """They go on counting in a sum of their company, level and policy; the company sees its own."""
+    server = make_cluster(**{"tenantcall.rate_max_buckets": 64})
+    server.create_database("app")
+    server.sql("SELECT tenantcall.set_rate_policy('brief', 10, '0.001 s', 10);"
+               "SELECT tenantcall.set_rate_policy('line', 10, '0.001 s', 10, level => 'number');"
+               "CREATE ROLE app LOGIN; SELECT tenantcall.grant_app('app');"
+               "GRANT EXECUTE ON FUNCTION tenantcall.enter(bigint, bigint) TO app", dbname="app")
+    companies = [int(server.sql(f"SELECT tenantcall.create_company('c{n}', 'DE', 'Europe/Berlin')", dbname="app")) for n in range(200)]
+    with server.connect(dbname="app", autocommit=True) as connection:
+        for _ in range(3):
+            for company in companies:
+                connection.execute("SELECT tenantcall.allow_for(%s, 'brief', 10), tenantcall.allow_for(%s, 'brief', 11)", (company, company))
+        for number in range(100):
+            connection.execute("SELECT tenantcall.take_for(%s, 'line', 1, number => %s)", (companies[0], str(number)))
+        total = connection.execute("SELECT policy, sum(allowed), sum(denied), count(*) FILTER (WHERE quota IS NULL) > 0"
+                                   " FROM tenantcall.stat_rate_limits GROUP BY 1 ORDER BY 1").fetchall()
+        assert total == [("brief", 600, 600, True), ("line", 100, 0, True)]
+        each = connection.execute("SELECT company_id, sum(allowed), sum(denied), max(last_denied_at) IS NOT NULL FROM tenantcall.stat_rate_limits"
+                                  " WHERE policy = 'brief' GROUP BY 1 ORDER BY 1").fetchall()
+        assert each == [(company, 3, 3, True) for company in companies]
+        with server.connect(dbname="app", role="app") as app:
+            app.execute("SELECT tenantcall.enter(%s)", (companies[0],))
+            own = "SELECT policy, sum(allowed), sum(denied) FROM tenantcall.stat_rate_limits GROUP BY 1 ORDER BY 1"
+            assert app.execute(own).fetchall() == [("brief", 3, 3), ("line", 100, 0)]
+        connection.execute("SELECT tenantcall.reset_rate_stats()")
+        assert connection.execute("SELECT sum(allowed + denied) FROM tenantcall.stat_rate_limits").fetchone()[0] == 0
+
+
 def test_made_up_keys(make_cluster):
     """A company that makes calls up fills its share of the table, and hurts no other company."""
     server = make_cluster(**{"tenantcall.rate_max_buckets": 400})
@@ -146,6 +175,29 @@ def test_made_up_keys(make_cluster):
     assert server.sql("SELECT count(*) FROM generate_series(1000, 1100) g WHERE tenantcall.allow_for(g, 'hard')",
                       dbname="app") == "101"
     assert 10 <= int(server.sql(made_up % 77, dbname="app")) <= 20
+    # a victim that has spent all stays so, whatever an attacker makes up: numbers, calls, branches of his own company
+    server.sql("SELECT tenantcall.take_for(4000, 'hard', 10); SELECT tenantcall.set_rate_policy('line', 10, '300 days', level => 'number');"
+               "SELECT tenantcall.set_rate_policy('desk', 10, '300 days', level => 'branch')", dbname="app")
+    for setting in ("evict", "allow", "deny"):
+        server.sql(f"ALTER SYSTEM SET tenantcall.rate_full = {setting}")
+        server.sql("SELECT pg_reload_conf()")
+        server.wait_until(lambda: server.sql("SHOW tenantcall.rate_full") == setting, setting)
+        with server.connect(dbname="app") as attacker:
+            attacker.execute("SELECT tenantcall.enter(%s)", (company,))
+            used = "SELECT used FROM tenantcall.rate_table()"
+            before = attacker.execute(used).fetchone()[0]
+            attacker.execute("SELECT tenantcall.take('line', 1, number => g::text), tenantcall.take('call_guard', 1, call => g::text, function => g::text)"
+                             " FROM generate_series(1, 3000) g")
+            assert attacker.execute(used).fetchone()[0] <= max(before, 101 + 4 * 53)
+            for policy in ("nowhere", "", "x" * 64):
+                try:
+                    attacker.execute("SAVEPOINT s")
+                    attacker.execute("SELECT tenantcall.allow(%s)", (policy,))
+                    raise AssertionError(policy)
+                except psycopg.Error as error:
+                    assert error.sqlstate in ("PT404", "22023")
+                    attacker.execute("ROLLBACK TO s")
+        assert server.sql("SELECT allowed, reason FROM tenantcall.take_for(4000, 'hard')", dbname="app") == "f|limited"
     with server.connect(role="app", dbname="app") as connection:
         for call in ("set_rate_policy('x', 1, '1 s')", "reset_bucket('hard', 1)", "rate_test_clock(1)",
                      "take_for(1, 'hard')", "allow_for(1, 'hard')", "reset_rate_stats()"):

@@ -130,6 +130,49 @@ def test_those_behind_move_up(db):
     assert waiters[2].done_at - waiters[1].done_at > 1.7
 
 
+@pytest.mark.parametrize("change", ("faster", "reset", "disabled", "shadow", "dropped"))
+def test_a_turn_follows_the_policy(db, change):
+    """Who waits goes by the policy as it is now, although nobody else asks."""
+    company = company_of(db)
+    db.sql(SLOW % (1, "3 hours"))
+    admin = db.connect(autocommit=True)
+    admin.execute(f"SELECT tenantcall.take_for({company}, 'slow')")
+    order = []
+    waiters = start(db, admin, company, 2, order)
+    assert reset_after(admin) > 2 * 3600
+    if change == "dropped":
+        admin.execute("SELECT tenantcall.drop_rate_policy('slow')")
+    else:
+        admin.execute("SELECT tenantcall.set_rate_policy('slow', 1, %s, 1, change_mode => %s, enabled => %s, shadow => %s)",
+                      ("0.2 s" if change == "faster" else "3 hours", "reset" if change == "reset" else "proportional",
+                       change != "disabled", change == "shadow"))
+    for waiter in waiters:
+        waiter.thread.join()
+    if change == "dropped":
+        assert [waiter.error.sqlstate for waiter in waiters] == ["PT404"] * 2
+        return
+    assert [waiter.error for waiter in waiters] == [None] * 2
+    if change == "faster":
+        assert order == [waiter.pid for waiter in waiters]
+        assert waiters[1].done_at - waiters[0].done_at > 0.1
+
+
+def test_a_slower_policy_makes_those_who_wait_wait_longer(db):
+    """Ten times as slow: the turn comes ten times as late, and not when it would have come before."""
+    company = company_of(db)
+    db.sql(SLOW % (1, "4 s"))
+    admin = db.connect(autocommit=True)
+    admin.execute(f"SELECT tenantcall.take_for({company}, 'slow')")
+    waiter, = start(db, admin, company, 1)
+    db.sql(SLOW % (1, "1 hour"))
+    db.cluster.wait_until(lambda: reset_after(admin) > 1800, "the change")
+    waiter.thread.join(5)
+    assert waiter.thread.is_alive()
+    db.sql(f"SELECT tenantcall.reset_bucket('slow', {company})")
+    waiter.thread.join()
+    assert waiter.error is None
+
+
 @pytest.mark.limit(60)
 def test_take_all_in_any_order(make_cluster):
     """Random orders of policies, in a table so small that buckets are evicted all the time."""

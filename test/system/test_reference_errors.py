@@ -14,6 +14,7 @@ STATE = re.compile(r"\b(PT\d{3}|\d[0-9A-Z]{4}|F0000)\b")
 # Not to be had by a single statement.
 ELSEWHERE = {
     ("release_number", "PT409"),  # a race: test/specs
+    ("refund", "PT503"), ("reset_bucket", "PT503"), ("reset_rate_stats", "PT503"),  # test_rate_stop.py
     ("advance_call", "PT409"), ("delete_company", "23503"),  # test/sql
     ("answer_inbound_call", "55P03"), ("acquire_call_lease", "55P03"),  # a wait: test_leases.py
     ("parse_phone", "0A000"), ("phone_region", "0A000"), ("phone_national", "0A000"),
@@ -129,6 +130,7 @@ CASES = [
     ("call_lease_stats", "PT403", "app", "SELECT call_lease_stats()"),
     ("finish_function_call", "PT404", "gateway", "SELECT finish_function_call(1, 'new', '{}')"),
     ("finish_function_call", "PT409", "gateway", "SELECT finish_function_call(1, 'key', '[]')"),
+    ("rate_test_stop", "22023", "postgres", "SELECT rate_test_stop('nowhere')"),
     ("grant_app", "42704", "postgres", "SELECT grant_app('nobody at all')"),
     ("grant_app", "0LP01", "postgres", "SELECT grant_app('postgres')"),
 ]

@@ -636,6 +636,92 @@ test_all_or_nothing(void)
 	}
 }
 
+/* A pause: the bucket is full when it is over, not a nanosecond before; it never gets shorter. */
+static void
+test_pause(void)
+{
+	int round;
+	int exact = 0;
+
+	for (round = 0; round < 200000; round++)
+	{
+		Pair pair;
+		int64_t tokens, period, burst;
+		int64_t now = pick(0, INT64_C(1) << 58);
+		int64_t span = pick(1, DAY);
+		TcRateState paused;
+		TcRateView view;
+		int64_t next;
+
+		random_policy(&tokens, &period, &burst);
+		if (!start(&pair, tokens, period, burst, now))
+			continue;
+		if (tc_rate_admit(&pair.math, pair.state, now, pick(1, burst), &next))
+			pair.state.s = next;
+		paused = (TcRateState){now, tc_rate_pause(&pair.math, pair.state, now, span)};
+		if (paused.s == 0)
+		{
+			/* refused only where it could not be expressed */
+			CHECK((i128) span * pair.math.num >= (i128) pair.math.den << 59);
+			continue;
+		}
+		CHECK(paused.s >= pair.state.s);
+		tc_rate_view(&pair.math, paused, now, 1, &view);
+		CHECK(view.reset_after >= span);
+		CHECK(tc_rate_pause(&pair.math, paused, now, span / 2) == paused.s);
+		if (paused.s == pair.state.s || pair.math.den != 1 || span >= pair.math.horizon)
+			continue;
+		exact++;
+		CHECK_INT(view.reset_after, span);
+		CHECK(tc_rate_is_full(&pair.math, paused, now + span));
+		CHECK(!tc_rate_is_full(&pair.math, paused, now + span - 1));
+	}
+	CHECK(exact > 1000);
+}
+
+/* What is left of a wait after a change: never less than what is exact, and all keep their order.
+ */
+static void
+test_convert_wait(void)
+{
+	int round;
+	int compared = 0;
+
+	for (round = 0; round < 200000; round++)
+	{
+		TcRateMath from, to;
+		int64_t tokens, period, burst;
+		int64_t left = pick(1, 30 * DAY);
+		int64_t more = left + pick(0, DAY);
+		int64_t got;
+		long double exact;
+
+		random_policy(&tokens, &period, &burst);
+		if (tc_rate_setup(&from, tokens, period, burst) != TC_RATE_OK)
+			continue;
+		random_policy(&tokens, &period, &burst);
+		if (tc_rate_setup(&to, tokens, period, burst) != TC_RATE_OK)
+			continue;
+		got = tc_rate_convert_wait(&from, &to, left);
+		CHECK(got > 0 && got <= TC_RATE_FAR);
+		CHECK(tc_rate_convert_wait(&from, &to, more) >= got);
+		CHECK(tc_rate_convert_wait(&from, &from, left) >= left || left > from.horizon);
+		/* as a part of what a full bucket takes, it is the same as before */
+		exact = (long double) left * from.num / from.den / from.capacity;
+		exact *= (long double) to.capacity * to.den / to.num;
+		if (got >= TC_RATE_FAR || (i128) left * from.num / from.den >= (i128) 1 << 60 ||
+			exact * to.num / to.den >= 1e18L)
+			continue;
+		compared++;
+		CHECK((long double) got >= exact * (1 - 1e-15L) - 1e-6L);
+		CHECK((long double) got <=
+			  exact * (1 + 1e-15L) + 2 +
+				  (1 + (long double) to.capacity / from.capacity) * to.den / to.num);
+	}
+	CHECK(compared > 50000);
+	CHECK_INT(tc_rate_convert_wait(&(TcRateMath){0}, &(TcRateMath){0}, 0), 0);
+}
+
 /* Low priority leaves the reserve. */
 static void
 test_low(void)
@@ -684,6 +770,8 @@ main(void)
 	RUN(test_alternating);
 	RUN(test_changed_at);
 	RUN(test_low);
+	RUN(test_pause);
+	RUN(test_convert_wait);
 	RUN(test_refunds);
 	RUN(test_all_or_nothing);
 	RUN(test_random_histories);
