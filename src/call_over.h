@@ -7,9 +7,6 @@
 
 #include "postgres.h"
 
-/* Is a call in that state over?  So it is once it can no longer be abandoned. */
-extern bool tc_call_state_over(const char *state);
-
 /*
  * To be called when a call comes to its end, however it does.  The caller acts for the company
  * (act.h) and holds the call's row.

@@ -329,8 +329,6 @@ write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
 		tc_execute(&move_call, &params);
 		row->status = pstrdup(target);
 	}
-	if (target != NULL && tc_call_state_over(row->status))
-		tc_call_over(row->key.company_id, row->key.call_id);
 	return true;
 }
 
@@ -400,6 +398,8 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 				apply_event(delivery, &row, result);
 	}
 	result->over = is_over(&row);
+	if (result->over && !result->was_over)
+		tc_call_over(row.key.company_id, row.key.call_id);
 	result->status = row.status;
 }
 

@@ -19,7 +19,7 @@ typedef const char *(*TcRetellParser)(const char *body, size_t len, TcRetellMess
 typedef struct TcDelivery
 {
 	const char *provider; /* NULL: retell */
-	const char *kind; /* event, inbound, function_call */
+	const char *kind;	  /* event, inbound, function_call */
 	const char *body;
 	size_t len;
 	TimestampTz received_at;

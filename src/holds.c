@@ -33,13 +33,13 @@
 #include "act.h"
 #include "args.h"
 #include "calendar.h"
-#include "call_over.h"
 #include "companies.h"
 #include "context.h"
 #include "directory.h"
 #include "errors.h"
 #include "holds.h"
 #include "key.h"
+#include "lease.h"
 #include "slot_generation.h"
 #include "telephony.h"
 
@@ -204,7 +204,7 @@ lock_call_under_way(int64 company_id, int64 call_id)
 				 errhint("Pass the call_id that accept_function_call() or ingest_retell() "
 						 "returned.")));
 	status = tc_result_text(1);
-	if (tc_call_state_over(status))
+	if (!tc_lease_state_live(status))
 		ereport(ERROR,
 				(errcode(ERRCODE_TC_CONFLICT), errmsg("call " INT64_FORMAT " is over", call_id),
 				 errdetail("It is %s; what it held was released.", status),

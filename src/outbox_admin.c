@@ -3,7 +3,8 @@
  *		The outbox as its administrator sees it: paused, resumed, replayed, counted.
  *
  * Pausing is a row of tenantcall.outbox_pause, which the worker looks at whenever it claims orders:
- * from the commit on none is claimed, also after a restart.  What is under way comes to its end.
+ * from the commit on none is claimed, also after a restart.  The worker is woken, and takes back
+ * what it has claimed and not yet begun to send.  What is under way comes to its end.
  *
  * Locks: rows of outbox_due, then outbox.
  */
@@ -85,6 +86,7 @@ tc_pause_outbox(PG_FUNCTION_ARGS)
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
 	tc_execute(&insert_pause, &params);
 	tc_act_end(&act);
+	tc_http_wake_at_commit();
 	PG_RETURN_VOID();
 }
 

@@ -70,6 +70,9 @@ static TcStatement next_due = {
 		   "WHERE d.company_id = c.company_id)) FROM company AS c "
 		   "WHERE NOT EXISTS (SELECT FROM tenantcall.outbox_pause)",
 };
+static TcStatement find_pause = {
+	.sql = "SELECT 1 FROM tenantcall.outbox_pause",
+};
 static TcStatement take_order = {
 	.sql =
 		"WITH before AS (SELECT b.sent_at FROM @.outbox AS b "
@@ -245,6 +248,19 @@ tc_outbox_claim(TcFlight **flights, int max, ArrayType *busy_credentials)
 		}
 	}
 	return count;
+}
+
+/* Has the outbox been paused? */
+bool
+tc_outbox_paused(void)
+{
+	bool paused;
+	TcAct act;
+
+	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
+	paused = tc_execute(&find_pause, NULL) > 0;
+	tc_act_end(&act);
+	return paused;
 }
 
 /* When the next order is due. */

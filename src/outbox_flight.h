@@ -68,6 +68,9 @@ typedef struct TcOutcome
  */
 extern int tc_outbox_claim(TcFlight **flights, int max, ArrayType *busy_credentials);
 
+/* Has the outbox been paused? */
+extern bool tc_outbox_paused(void);
+
 /* When the next order is due; 0: none. */
 extern TimestampTz tc_outbox_next_due(void);
 

@@ -318,6 +318,7 @@ typedef struct PollJob
 	TcFlight *claimed[MAX_IN_FLIGHT];
 	int count;
 	int room;
+	bool paused;
 	TimestampTz due;
 } PollJob;
 
@@ -328,6 +329,9 @@ run_poll(void *arg)
 	PollJob *job = arg;
 
 	if (tc_telephony() == NULL)
+		return;
+	job->paused = tc_outbox_paused();
+	if (job->paused || job->room <= 0)
 		return;
 	job->count = tc_outbox_claim(job->claimed, job->room, busy_credentials());
 	job->due = tc_outbox_next_due();
@@ -341,24 +345,23 @@ poll_orders(void)
 {
 	PollJob *job = MemoryContextAllocZero(TopMemoryContext, sizeof(PollJob));
 	TimestampTz now;
+	bool polled;
 
 	job->room = Min(Min(in_flight_limit - nflights, MAX_IN_FLIGHT - nflights), MAX_PER_CREDENTIAL);
 	next_poll = 0;
-	if (job->room > 0)
+	polled = in_transaction(run_poll, job);
+	now = GetCurrentTimestamp();
+	if (!polled)
 	{
-		bool polled = in_transaction(run_poll, job);
-
-		now = GetCurrentTimestamp();
-		if (!polled)
-		{
-			job->count = 0;
-			next_poll = TimestampTzPlusMilliseconds(now, LONG_PAUSE_MS);
-		}
-		else if (job->count == job->room)
-			next_poll = now;
-		else if (job->due != 0)
-			next_poll = Max(job->due, TimestampTzPlusMilliseconds(now, PAUSE_MS));
+		job->count = 0;
+		next_poll = TimestampTzPlusMilliseconds(now, LONG_PAUSE_MS);
 	}
+	else if (job->room > 0 && job->count == job->room)
+		next_poll = now;
+	else if (job->due != 0)
+		next_poll = Max(job->due, TimestampTzPlusMilliseconds(now, PAUSE_MS));
+	for (int i = 0; job->paused && i < nflights; i++)
+		tc_http_take_back(&flights[i]->job);
 	for (int i = 0; i < job->count; i++)
 		launch(job->claimed[i]);
 	pfree(job);

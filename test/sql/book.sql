@@ -204,7 +204,7 @@ SELECT tenantcall.enter(:a);
 SELECT sum(bookings) FROM tenantcall.company_usage(current_date - 1, current_date + 1);
 -- erased: what the appointments know of the caller
 SELECT appointments, customers FROM tenantcall.forget_caller('+4930123456');
-SELECT count(*) FROM telephony.appointments WHERE customer IS NOT NULL OR customer_id IS NOT NULL;
+SELECT count(*) FROM telephony.appointments WHERE company_id = :a AND (customer IS NOT NULL OR customer_id IS NOT NULL);
 COMMIT;
 
 -- paused, for admins alone

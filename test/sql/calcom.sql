@@ -163,6 +163,7 @@ SELECT i.outcome, i.reason FROM (VALUES (pg_temp.hook('BOOKING_CREATED', 1, 'cal
 SELECT tenantcall.current_company_id();
 
 RESET ROLE;
+DELETE FROM tenantcall.quarantine WHERE provider = 'calcom';
 SELECT tenantcall.drop_webhook_key('calcom', 'regress-account'), tenantcall.drop_webhook_key('calcom', 'regress-b');
 SELECT tenantcall.revoke_role('regress_tc_calcom_gateway'), tenantcall.revoke_role('regress_tc_calcom_admin');
 REVOKE ALL ON SCHEMA :temp_schema FROM regress_tc_calcom_gateway;

@@ -32,7 +32,7 @@ RESET ROLE;
 BEGIN;
 SELECT tenantcall.enter(:a);
 INSERT INTO telephony.calls (provider_call_id, status) VALUES ('hold-1', 'inbound'), ('hold-2', 'inbound'), ('hold-3', 'inbound');
-UPDATE telephony.calls SET status = 'ongoing' WHERE provider_call_id <> 'hold-1';
+UPDATE telephony.calls SET status = 'ongoing' WHERE provider_call_id IN ('hold-2', 'hold-3');
 UPDATE telephony.calls SET status = 'completed' WHERE provider_call_id = 'hold-3';
 SELECT max(call_id) FILTER (WHERE provider_call_id = 'hold-1') AS call1, max(call_id) FILTER (WHERE provider_call_id = 'hold-2') AS call2,
        max(call_id) FILTER (WHERE provider_call_id = 'hold-3') AS call3 FROM telephony.calls \gset
@@ -149,7 +149,7 @@ SELECT tenantcall.hold_slot(8001, '2050-01-04 10:00', NULL) AS old,
 UPDATE telephony.slot_holds SET expires_at = now() - interval '1 s' WHERE hold_id IN (:old, :other);
 SELECT tenantcall.hold_slot(8001, '2050-01-04 10:00', NULL) > :old AS another;
 SELECT hold_id = :old AS old, state, released_at IS NOT NULL AS released FROM telephony.slot_holds
-WHERE starts_at = '2050-01-04 10:00' ORDER BY hold_id;
+WHERE starts_at = '2050-01-04 10:00' AND company_id = :a ORDER BY hold_id;
 SELECT state FROM telephony.slot_holds WHERE hold_id = :other;
 COMMIT;
 RESET tenantcall.hold_ttl;

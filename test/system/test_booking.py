@@ -374,6 +374,20 @@ def test_pause(stage, calcom):
     assert company.result(appointment, "0")[0] == "pending"
     stage.sql("SELECT tenantcall.resume_outbox()")
     made_once(calcom, company, appointment)
+    # also what the worker has claimed already, and what waits for its turn
+    stage.settings(http_credential_requests=1)
+    rule = calcom.fault("slow", seconds=1, path="/v2/bookings", method="POST")
+    more = [company.book() for _ in range(5)]
+    stage.cluster.wait_until(lambda: rule.met == 1 and stage.one(
+        "SELECT sending FROM tenantcall.stat_outbox WHERE company_id = %s", company.id) == (5,), "the claims")
+    stage.sql("SELECT tenantcall.pause_outbox()")
+    stage.cluster.wait_until(lambda: stage.one(
+        "SELECT sending FROM tenantcall.stat_outbox WHERE company_id = %s", company.id)[0] == 0, "the end of the first")
+    assert calcom.count("/v2/bookings", "POST") == 2
+    stage.settings(http_credential_requests=16)
+    stage.sql("SELECT tenantcall.resume_outbox()")
+    for appointment in more:
+        made_once(calcom, company, appointment)
 
 
 def test_dead_letter(stage, calcom):
