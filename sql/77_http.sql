@@ -1,13 +1,13 @@
 -- 77_http.sql: the HTTP worker, which speaks to calendars
 
-CREATE FUNCTION tenantcall.http_accounts(OUT credential text, OUT company_id bigint, OUT requests bigint, OUT answered bigint,
-        OUT rate_limited bigint, OUT timeouts bigint, OUT errors bigint, OUT refused_quota bigint, OUT refused_breaker bigint,
-        OUT refused_queue bigint, OUT refused_other bigint, OUT under_way bigint, OUT queued_live bigint, OUT queued_write bigint,
-        OUT queued_refresh bigint, OUT oldest_wait interval, OUT breaker text, OUT breaker_since timestamptz, OUT quota_limit bigint,
-        OUT quota_remaining bigint, OUT quota_wait interval, OUT last_error text, OUT last_error_at timestamptz, OUT latency_mean interval,
-        OUT latency_max interval, OUT latency_buckets bigint[]) RETURNS SETOF record
+CREATE FUNCTION tenantcall.http_accounts() RETURNS TABLE (
+        credential text, company_id bigint, requests bigint, answered bigint, rate_limited bigint, timeouts bigint,
+        errors bigint, refused_quota bigint, refused_breaker bigint, refused_queue bigint, refused_other bigint,
+        under_way bigint, queued_live bigint, queued_write bigint, queued_refresh bigint, oldest_wait interval, breaker
+        text, breaker_since timestamptz, quota_limit bigint, quota_remaining bigint, quota_wait interval, last_error
+        text, last_error_at timestamptz, latency_mean interval, latency_max interval, latency_buckets bigint[])
     LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_http_accounts';
-COMMENT ON FUNCTION tenantcall.http_accounts() IS 'internal: calendar accounts as the HTTP worker knows them, and each company''s part in them';
+COMMENT ON FUNCTION tenantcall.http_accounts() IS 'calendar accounts as the HTTP worker knows them, and each company''s part in them';
 REVOKE ALL ON FUNCTION tenantcall.http_accounts() FROM PUBLIC;
 
 CREATE VIEW tenantcall.stat_http AS

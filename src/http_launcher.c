@@ -123,6 +123,8 @@ wanted_databases(void)
 {
 	List *names = NIL;
 
+	if (tc_http_settings.databases == NULL)
+		return NIL;
 	if (!SplitGUCList(pstrdup(tc_http_settings.databases), ',', &names))
 	{
 		ereport(LOG, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -193,6 +195,16 @@ start_workers(void)
 	for (int i = 0; i < n; i++)
 		start_worker(wanted[i].database, NameStr(wanted[i].name));
 	MemoryContextSwitchTo(caller);
+}
+
+/* Is this process's database one that is to have a worker? */
+bool
+tc_http_database_listed(void)
+{
+	List *names = wanted_databases();
+	char *mine = names != NIL ? get_database_name(MyDatabaseId) : NULL;
+
+	return mine != NULL && is_listed(names, mine);
 }
 
 /* The launcher. */

@@ -26,11 +26,12 @@
 #include "compat.h"
 #include "errors.h"
 #include "http.h"
+#include "http_launcher.h"
 #include "http_probe.h"
 #include "http_reasons.h"
 #include "http_shmem.h"
 
-#define SLOTS 128
+#define SLOTS 64
 #define LOOK_MS 1000 /* then look whether the worker is still there */
 #define NS_PER_US INT64CONST(1000)
 
@@ -146,20 +147,23 @@ wait_for_worker(TimestampTz give_up)
 {
 	while (!is_done())
 	{
-		if (GetCurrentTimestamp() >= give_up && !tc_http_worker_alive())
+		long left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), give_up);
+
+		if (left == 0 && !tc_http_worker_alive())
 			report_no_worker();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS,
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 left > 0 ? Min(left, LOOK_MS) : LOOK_MS,
 						 tc_wait_event("TenantcallHttpAnswer"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
 }
 
-/* Has the worker ask. */
+/* Has the worker ask; one that is about to start is waited for. */
 void
 tc_http_probe(const TcHttpProbeOrder *order, TcHttpProbeSum *sum)
 {
-	if (!tc_http_worker_alive())
+	if (!tc_http_worker_alive() && !tc_http_database_listed())
 		report_no_worker();
 	mine = ask(order);
 	if (mine == NULL)

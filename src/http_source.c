@@ -9,17 +9,15 @@
 #include "http.h"
 #include "http_source.h"
 
-#define MAX_SOURCES 8
-
-static const TcHttpSource *sources[MAX_SOURCES];
+static const TcHttpSource *sources[TC_HTTP_MAX_SOURCES];
 static int nsources = 0;
 
 /* Adds a source; called while libraries are loaded, so it does not raise. */
 void
 tc_http_add_source(const TcHttpSource *source)
 {
-	Assert(nsources < MAX_SOURCES);
-	if (nsources < MAX_SOURCES)
+	Assert(nsources < TC_HTTP_MAX_SOURCES);
+	if (nsources < TC_HTTP_MAX_SOURCES)
 		sources[nsources++] = source;
 }
 

@@ -7,6 +7,8 @@
 
 #include "http.h"
 
+#define TC_HTTP_MAX_SOURCES 8
+
 extern int tc_http_source_count(void);
 extern const TcHttpSource *tc_http_source(int number);
 

@@ -165,6 +165,10 @@ tc_set_breaker(PG_FUNCTION_ARGS)
 	TcHttpEntry *entry;
 
 	tc_require_ready();
+	if (strlen(credential) >= NAMEDATALEN)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"credential\" is too long"),
+						errdetail("At most %d bytes are possible.", NAMEDATALEN - 1)));
 	if (!open && strcmp(state, "closed") != 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("invalid state \"%s\" of a breaker", state),

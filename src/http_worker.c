@@ -38,16 +38,24 @@
 
 #define NS_PER_MS INT64CONST(1000000)
 #define EXIT_MS 1500
-#define BACKOFF_MAX_MS 60000
+#define REST_MAX_MS 60000
+#define WISH_US 10000	  /* at least between two polls that only sources wish for */
+#define LOCK_TIMEOUT "2s" /* a source that waits for a lock holds up everything else */
 
 PGDLLEXPORT void tc_http_worker_main(Datum arg);
+
+/* How a source that failed rests. */
+typedef struct Rest
+{
+	int failures; /* in a row */
+	int64 until;
+} Rest;
 
 static volatile sig_atomic_t in_source = false;
 static MemoryContext loop_context = NULL;
 static bool extension_exists = false;
 static bool extension_known = false; /* is the above so? */
-static int failures = 0;			 /* of sources, in a row */
-static int64 rest_until = 0;		 /* after failures */
+static Rest rests[TC_HTTP_MAX_SOURCES];
 
 /* SIGTERM: ends the loop; a statement that runs is cancelled. */
 static void
@@ -127,52 +135,73 @@ start_sources(void *arg)
 	}
 }
 
+/* Names the source in whatever it raises. */
+static void
+source_context(void *arg)
+{
+	errcontext("work of \"%s\" in the HTTP worker", ((const TcHttpSource *) arg)->name);
+}
+
 /* tc_http_protected() callback: one source looks for work. */
 static void
 poll_source(void *arg)
 {
-	((const TcHttpSource *) arg)->poll();
+	const TcHttpSource *source = arg;
+	ErrorContextCallback callback = {error_context_stack, source_context, arg};
+
+	error_context_stack = &callback;
+	source->poll();
+	error_context_stack = callback.previous;
+}
+
+/* A source looks for work, unless it has just failed: then it rests, each time twice as long. */
+static void
+poll_one(int number)
+{
+	const TcHttpSource *source = tc_http_source(number);
+	Rest *rest = &rests[number];
+
+	if (rest->until > tc_http_now() || (source->wants_extension && !extension_exists))
+		return;
+	rest->until = 0;
+	if (tc_http_protected(poll_source, unconstify(TcHttpSource *, source)))
+		rest->failures = 0;
+	else
+	{
+		rest->failures = Min(rest->failures + 1, 10);
+		rest->until = tc_http_now() + Min(100 << rest->failures, REST_MAX_MS) * NS_PER_MS;
+	}
 }
 
 /* All sources look for work. */
 static void
 poll_sources(void)
 {
-	bool ok = tc_http_protected(look_for_extension, NULL);
-
+	if (!tc_http_protected(look_for_extension, NULL))
+		extension_exists = false;
 	for (int i = 0; i < tc_http_source_count() && !ShutdownRequestPending; i++)
-	{
-		const TcHttpSource *source = tc_http_source(i);
-
-		if (extension_exists || !source->wants_extension)
-			ok = tc_http_protected(poll_source, unconstify(TcHttpSource *, source)) && ok;
-	}
-	failures = ok ? 0 : failures + 1;
-	rest_until = 0;
-	if (!ok)
-		rest_until = tc_http_now() + Min(100 << Min(failures, 10), BACKOFF_MAX_MS) * NS_PER_MS;
+		poll_one(i);
 }
 
 /* When sources are to be polled at the latest, in ms from now. */
 static long
 until_poll(TimestampTz last)
 {
+	int64 longest = tc_http_settings.poll_interval * INT64CONST(1000);
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz due = last + tc_http_settings.poll_interval * USECS_PER_SEC;
+	int64 wait = longest - (now - last) / 1000;
 
-	if (rest_until != 0)
-		return Max(0, (rest_until - tc_http_now()) / NS_PER_MS);
-	if (due > now + tc_http_settings.poll_interval * USECS_PER_SEC)
-		return 0; /* the clock was set back */
 	for (int i = 0; i < tc_http_source_count(); i++)
 	{
 		const TcHttpSource *source = tc_http_source(i);
 		TimestampTz wish = source->next != NULL ? source->next() : 0;
 
-		if (wish != 0)
-			due = Min(due, wish);
+		if (rests[i].until != 0)
+			wait = Min(wait, (rests[i].until - tc_http_now()) / NS_PER_MS + 1);
+		else if (wish != 0 && (extension_exists || !source->wants_extension))
+			wait = Min(wait, (Max(wish, last + WISH_US) - now + 999) / 1000);
 	}
-	return due <= now ? 0 : (long) Min((due - now + 999) / 1000, 3600000);
+	return wait > longest ? 0 : Max(0, wait); /* more: the clock was set back */
 }
 
 /* What pg_stat_activity shows: numbers only. */
@@ -225,7 +254,7 @@ take_turn(bool woken)
 	long wait;
 
 	MemoryContextReset(loop_context);
-	if ((woken && rest_until == 0) || until_poll(polled) == 0)
+	if (woken || until_poll(polled) == 0)
 	{
 		polled = GetCurrentTimestamp();
 		poll_sources();
@@ -250,6 +279,7 @@ start_worker(Oid database)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	if (!tc_http_database_enter())
 		proc_exit(0);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	tc_http_unpin_entries();
 	loop_context =
 		AllocSetContextCreate(TopMemoryContext, "tenantcall http worker", ALLOCSET_DEFAULT_SIZES);

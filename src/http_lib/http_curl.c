@@ -12,6 +12,7 @@
  * What a single request may do stands in http_curl_request.c.  Memory is malloc's.
  */
 #include <curl/curl.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,7 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 {
 	TcHttpLib *lib = arg;
 	struct epoll_event event = {.data.fd = fd};
+	int change = known != NULL ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
 	if (what == CURL_POLL_REMOVE)
 	{
@@ -77,8 +79,13 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
 		return 0;
 	}
 	event.events = ((what & CURL_POLL_IN) ? EPOLLIN : 0) | ((what & CURL_POLL_OUT) ? EPOLLOUT : 0);
-	if (epoll_ctl(lib->epoll, known != NULL ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event) != 0)
-		return -1;
+	if (epoll_ctl(lib->epoll, change, fd, &event) != 0)
+	{
+		/* closed and opened again behind our back, under the same number */
+		change = errno == ENOENT ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+		if ((errno != ENOENT && errno != EEXIST) || epoll_ctl(lib->epoll, change, fd, &event) != 0)
+			return -1;
+	}
 	if (known == NULL)
 		curl_multi_assign(lib->multi, fd, lib);
 	return 0;

@@ -121,6 +121,16 @@ def test_certificates(stage, calcom):
         assert (kind, result["reason"], result["sent"]) == (kind, "tls", False)
 
 
+def test_many_over_tls(stage, calcom_fast):
+    """By HTTP/2 where libcurl and server speak it well, else by HTTP/1.1; writes among them."""
+    stage.reload(http_ca_file=calcom_fast.ca_file)
+    name = stage.credential("fast", calcom_fast.tls_url)
+    writes = stage.later(stage.ask, name, requests=50, at_once=5, method="POST", path="/v2/bookings",
+                         body="{}", **{"class": "write"})
+    assert stage.ask(name, requests=1000, at_once=50, path="/v2/slots")["answered"] == 1000
+    assert writes.result()["answered"] == 50
+
+
 @pytest.mark.parametrize("fault, reason", [
     ("endless", "too_large"), ("endless_headers", "too_large"), ("large", "too_large"),
     ("reset", "broken_answer"), ("close", "broken_answer"), ("refuse", "broken_answer"),
@@ -216,6 +226,24 @@ def test_no_key_is_shown(stage, calcom):
     assert secret not in mine and "Bearer" not in log and "uthorization" not in log
     assert not re.search(secret, "\n".join(seen))
     assert calcom.count() > 0
+
+
+def test_too_many(stage, calcom):
+    """More sessions than there are slots for their questions: the next one is told so at once."""
+    name = stage.account(calcom)
+    calcom.fault("hang", times=None)
+    sessions = [stage.connect() for _ in range(64)]
+    for session in sessions:
+        session.pgconn.send_query(f"SELECT tenantcall.check_credential('{name}')".encode())
+    stage.wait_for(name, "under_way + queued_live = 64")
+    with pytest.raises(psycopg.Error) as raised:
+        stage.check(name)
+    assert raised.value.sqlstate == "PT429"
+    with pytest.raises(psycopg.Error) as raised:
+        stage.ask(name)
+    assert raised.value.sqlstate == "PT429"
+    for session in sessions:
+        session.close()
 
 
 def test_breaker(stage, calcom):

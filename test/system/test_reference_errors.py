@@ -19,6 +19,7 @@ ELSEWHERE = {
     ("answer_inbound_call", "55P03"), ("acquire_call_lease", "55P03"),  # a wait: test_leases.py
     ("parse_phone", "0A000"), ("phone_region", "0A000"), ("phone_national", "0A000"),
     ("phone_is_valid", "0A000"),  # a server without the library: test_phone_lib.py
+    ("check_credential", "PT429"), ("http_test_requests", "PT429"),  # test_http.py
 }
 
 NUMBER = "'+4930123450'"
@@ -45,6 +46,8 @@ FK = ("CREATE TABLE father (company_id bigint, father_id bigint, PRIMARY KEY (co
       "SELECT scope_table('father'), scope_table('child'); ")
 
 CASES = [
+    ("check_credential", "PT503", "admin", "SELECT check_credential('x')"),
+    ("http_test_requests", "PT503", "postgres", "SELECT http_test_requests('x')"),
     ("enter", "PT403", "gateway", "SELECT enter(1); SELECT enter(2)"),
     ("enter", "PT404", "gateway", "SELECT enter(9)"),
     ("enter_phone", "PT404", "gateway", "SELECT enter_phone('+4930999999')"),
