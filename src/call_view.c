@@ -281,7 +281,7 @@ tc_advance_call(PG_FUNCTION_ARGS)
 	tc_param_text(&params, state);
 	if (tc_execute(&move_call, &params) == 0)
 		refuse_unknown(call_id);
-	if (tc_call_state_over(state))
+	if (!tc_lease_state_live(state))
 		tc_call_over(tenant.company_id, tc_result_int8(1));
 	tc_lease_state_set(tenant.company_id, call_id, state);
 	tc_act_end(&act);
