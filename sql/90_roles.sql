@@ -63,7 +63,8 @@ CREATE VIEW tenantcall.role_relations AS
                                                'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
                                                'lifecycle_state_defaults', 'lifecycle_transition_defaults',
                                                'isolation_checks', 'audit_tables', 'audit_references', 'installation',
-                                               'role_kinds', 'role_functions', 'role_relations', 'stat_http', 'stat_http_companies']),
+                                               'role_kinds', 'role_functions', 'role_relations']),
+        ('admin', ARRAY['SELECT'], NULL, ARRAY['stat_http', 'stat_http_companies']),
         ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
          ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions'])
     ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;

@@ -66,7 +66,7 @@ Datum
 tc_check_credential(PG_FUNCTION_ARGS)
 {
 	char *name = tc_arg_text(fcinfo, 0, "name");
-	TcHttpProbeOrder order = make_order(name, tc_rate_wait_argument(fcinfo, 1));
+	TcHttpProbeOrder order = make_order(name, tc_rate_span_argument(fcinfo, 1, "max_wait"));
 	Datum values[N_CHECK_COLUMNS];
 	bool nulls[N_CHECK_COLUMNS] = {false};
 	TcHttpProbeSum sum;
@@ -99,7 +99,7 @@ static TcHttpProbeOrder
 test_order(FunctionCallInfo fcinfo)
 {
 	char *credential = tc_arg_text(fcinfo, 0, "credential");
-	TcHttpProbeOrder order = make_order(credential, tc_rate_wait_argument(fcinfo, 7));
+	TcHttpProbeOrder order = make_order(credential, tc_rate_span_argument(fcinfo, 7, "max_wait"));
 
 	order.requests = tc_arg_id(fcinfo, 1, "requests");
 	order.at_once = tc_arg_id(fcinfo, 2, "at_once");
