@@ -55,7 +55,7 @@ CREATE FUNCTION tenantcall.outbox_counts()
     RETURNS TABLE (company_id bigint, credential text, queued bigint, sending bigint, unknown bigint, waiting bigint,
                    dead bigint, oldest_age interval, next_due timestamptz, paused boolean)
     LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_outbox_counts';
-COMMENT ON FUNCTION tenantcall.outbox_counts() IS 'orders to calendars that are not finished: what view stat_outbox shows';
+COMMENT ON FUNCTION tenantcall.outbox_counts() IS 'orders to calendars that are not finished, by company and credential; of the entered company, else of all';
 REVOKE ALL ON FUNCTION tenantcall.outbox_counts() FROM PUBLIC;
 
 CREATE VIEW tenantcall.stat_outbox AS SELECT * FROM tenantcall.outbox_counts();
