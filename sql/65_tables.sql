@@ -373,9 +373,9 @@ BEGIN
         PERFORM tenantcall.create_directory_tables(wanted);
         PERFORM tenantcall.create_service_tables(wanted);
         PERFORM tenantcall.create_call_tables(wanted);
+        PERFORM tenantcall.create_lease_tables(wanted);
         PERFORM tenantcall.create_hold_tables(wanted);
         PERFORM tenantcall.create_appointment_tables(wanted);
-        PERFORM tenantcall.create_lease_tables(wanted);
         INSERT INTO tenantcall.installation (schema_name, version) VALUES (wanted, tenantcall.version());
         FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(wanted))
                    AND c.relkind IN ('r', 'p') ORDER BY c.oid LOOP

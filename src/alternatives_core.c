@@ -11,7 +11,6 @@
  * are free slots and nothing else, each with the branch's own clocks' reading, so that days of 23
  * and 25 hours need no special case.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "alternatives_core.h"
@@ -70,7 +69,7 @@ next_workday(const TcAlternativesRequest *request, int32_t days)
 static bool
 within(int32_t minute, int32_t other, int32_t span)
 {
-	return abs(minute - other) <= span;
+	return minute - other <= span && other - minute <= span;
 }
 
 /* Does a strategy look at this slot? */

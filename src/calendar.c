@@ -149,6 +149,7 @@ override_text(const char **value, HeapTuple tuple, TupleDesc desc, const char *c
 		*value = text;
 }
 
+/* The same of an id. */
 static void
 override_id(int64 *value, HeapTuple tuple, TupleDesc desc, const char *column)
 {

@@ -31,8 +31,8 @@
 #include "directory.h"
 #include "errors.h"
 #include "ready.h"
-#include "slot_cache.h"
 #include "slot_generation.h"
+#include "slot_stat.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_slot_stats);

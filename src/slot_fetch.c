@@ -18,8 +18,8 @@
 #include "calcom_slots_core.h"
 #include "http.h"
 #include "http_reasons.h"
-#include "slot_cache.h"
 #include "slot_fetch.h"
+#include "slot_publish.h"
 
 #define PATH_LEN 1024
 #define UNIX_EPOCH ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)

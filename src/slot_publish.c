@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "slot_generation.h"
+#include "slot_publish.h"
 #include "slot_table.h"
 
 #define MAX_ATTEMPTS 8 /* when the calendar changes faster than it answers */

@@ -11,6 +11,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 
+#include "slot_stat.h"
 #include "slot_table.h"
 
 #define MAX_PROBES 64

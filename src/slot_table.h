@@ -7,94 +7,19 @@
 
 #include "postgres.h"
 
-#include "port/atomics.h"
-#include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
-#include "slot_cache.h"
+#include "slot_count.h"
+#include "slot_entry.h"
 
-#define TC_SLOT_NONE UINT32_MAX /* no entry, no page */
-#define TC_SLOT_GROUPS 1024		/* companies share a group by hash */
-
-/* Starts of slots, in seconds since the question's from. */
-#define TC_SLOT_PAGE_STARTS 63
-
-typedef struct TcSlotPage
-{
-	uint32 next;
-	uint32 start[TC_SLOT_PAGE_STARTS];
-} TcSlotPage;
-
-typedef enum TcSlotFetching
-{
-	TC_FETCH_NONE,
-	TC_FETCH_QUEUED, /* waits for the worker */
-	TC_FETCH_TAKEN	 /* the worker has it */
-} TcSlotFetching;
-
-typedef struct TcSlotEntry
-{
-	TcSlotQuestion question;
-	uint32 next; /* in its chain, or in the free list */
-	uint32 hash;
-	uint32 older, newer; /* in its group */
-	uint32 stat;
-	pg_atomic_uint32 used; /* since the clock's hand came by */
-
-	/* the last answer */
-	bool known;
-	uint32 first_page;
-	int count;
-	uint64 generation; /* of the calendar */
-	int64 answered_at; /* µs of tc_clock_us() */
-
-	/* the last failure */
-	bool failed; /* the last fetch did */
-	char reason[TC_SLOT_REASON_LEN];
-	int64 failed_until;
-	int64 retry_after;
-
-	/* the fetch that is under way */
-	TcSlotFetching fetching;
-	bool live;
-	int attempts; /* that a change overtook */
-	uint32 queue_next;
-	TimestampTz wanted_until;
-	uint64 fetch_no; /* rises when one ends */
-	ConditionVariable done;
-} TcSlotEntry;
+/* Companies share a group by hash. */
+#define TC_SLOT_GROUPS 1024
 
 typedef struct TcSlotGroup
 {
 	uint32 oldest, newest;
 	int count;
 } TcSlotGroup;
-
-/* Counters of one company and credential. */
-typedef enum TcSlotCount
-{
-	TC_SLOT_HITS,
-	TC_SLOT_STALE_HITS,
-	TC_SLOT_MISSES,
-	TC_SLOT_WAITS,
-	TC_SLOT_FETCHES,
-	TC_SLOT_DISCARDED,
-	TC_SLOT_FAILURES,
-	TC_SLOT_REFUSALS,
-	TC_SLOT_TIMEOUTS,
-	TC_SLOT_N_COUNTS
-} TcSlotCount;
-
-typedef struct TcSlotCounters
-{
-	Oid database; /* InvalidOid: not in use */
-	int64 company_id;
-	char credential[NAMEDATALEN];
-	int entries;
-	pg_atomic_uint64 count[TC_SLOT_N_COUNTS];
-} TcSlotCounters;
-
-#define TC_SLOT_STATS 4096 /* the last one is for those that found no room */
 
 typedef struct TcSlotShared
 {
@@ -132,10 +57,6 @@ extern void tc_slot_load(const TcSlotEntry *entry, TimestampTz *starts);
 /* The queue to the worker.  Exclusive. */
 extern void tc_slot_enqueue(TcSlotEntry *entry);
 extern TcSlotEntry *tc_slot_dequeue(Oid database);
-
-/* The counters of a company and credential, made if need be (exclusive), and counting (any). */
-extern uint32 tc_slot_stat_of(const TcSlotQuestion *question);
-extern void tc_slot_count(uint32 stat, TcSlotCount what);
 
 static inline uint32
 tc_slot_number(const TcSlotEntry *entry)

@@ -30,8 +30,6 @@
 
 PG_FUNCTION_INFO_V1(tc_available_slots);
 
-#define MAX_WAIT (60 * USECS_PER_SEC)
-
 /* Part of a calendar's time that is taken here. */
 typedef struct Taken
 {
@@ -185,51 +183,6 @@ tc_slots_free(const TcCalendar *calendar, const TcSlotWish *asked, int *count)
 	return answer.starts;
 }
 
-/* A required moment. */
-TimestampTz
-tc_arg_moment(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("argument \"%s\" must not be NULL", name)));
-	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(arg)))
-		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-						errmsg("argument \"%s\" must be finite", name)));
-	return PG_GETARG_TIMESTAMPTZ(arg);
-}
-
-/* A span of time, not negative. */
-static int64
-arg_span(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	Interval *span = PG_GETARG_INTERVAL_P(arg);
-
-	if (span->month != 0 || span->day < 0 || span->day > 365 || span->time < 0 ||
-		span->time > 365 * USECS_PER_DAY)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("argument \"%s\" must be between 0 and 365 days", name),
-						errdetail("Months have no fixed length.")));
-	return span->time + span->day * USECS_PER_DAY;
-}
-
-/* How long the caller of a function is ready to wait, in µs. */
-int64
-tc_arg_max_wait(FunctionCallInfo fcinfo, int arg)
-{
-	int64 max_wait;
-
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("argument \"max_wait\" must not be NULL"),
-						errhint("Pass '0' to take what is known.")));
-	max_wait = arg_span(fcinfo, arg, "max_wait");
-	if (max_wait > MAX_WAIT)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("argument \"max_wait\" must be at most 60 s"),
-						errdetail("The caller is on the line.")));
-	return max_wait;
-}
-
 /* The window and the patience that were asked for. */
 static void
 read_wish(FunctionCallInfo fcinfo, TcSlotWish *wish)
@@ -245,7 +198,7 @@ read_wish(FunctionCallInfo fcinfo, TcSlotWish *wish)
 						errmsg("slots can be asked for %d days at a time", TC_SLOT_MAX_DAYS - 1),
 						errhint("Ask for less: callers rarely want more than the next weeks.")));
 	wish->max_wait = tc_arg_max_wait(fcinfo, 4);
-	wish->max_age = PG_ARGISNULL(5) ? TC_SLOT_ANY_AGE : arg_span(fcinfo, 5, "max_age");
+	wish->max_age = PG_ARGISNULL(5) ? TC_SLOT_ANY_AGE : tc_arg_span(fcinfo, 5, "max_age");
 }
 
 /* The time zone in which local times are shown. */

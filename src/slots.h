@@ -7,8 +7,6 @@
 
 #include "postgres.h"
 
-#include "fmgr.h"
-
 #include "calendar.h"
 #include "slot_cache.h"
 
@@ -30,10 +28,8 @@ typedef struct TcSlotWish
  */
 extern TimestampTz *tc_slots_free(const TcCalendar *calendar, const TcSlotWish *wish, int *count);
 
-/* For functions that have to do with slots: the tenant (raises PT403 without), and arguments. */
+/* For functions that have to do with slots: the tenant (raises PT403 without). */
 extern const TcContext *tc_slots_tenant(void);
-extern TimestampTz tc_arg_moment(FunctionCallInfo fcinfo, int arg, const char *name);
-extern int64 tc_arg_max_wait(FunctionCallInfo fcinfo, int arg);
 
 /* What clocks in the zone show then. */
 extern Timestamp tc_local_time(TimestampTz at, pg_tz *zone);

@@ -30,8 +30,8 @@
 #include "inval.h"
 #include "key.h"
 #include "ready.h"
-#include "telephony.h"
 #include "slot_generation.h"
+#include "telephony.h"
 #include "webhook.h"
 
 PG_FUNCTION_INFO_V1(tc_set_webhook_key);

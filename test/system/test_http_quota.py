@@ -14,6 +14,8 @@ WINDOW, LIMIT = 2, 24
 QUOTA = {"tenantcall.http_quota": LIMIT, "tenantcall.http_quota_window": WINDOW,
          "tenantcall.http_quota_burst": 6, "tenantcall.http_quota_reserve": 2}
 
+pytestmark = pytest.mark.limit(300)
+
 
 @pytest.fixture
 def stage(workspace, install):

@@ -8,6 +8,8 @@ import pytest
 
 from http_stage import CONF, Stage
 
+pytestmark = pytest.mark.limit(300)
+
 
 @pytest.fixture
 def make_stage(make_cluster):
