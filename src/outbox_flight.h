@@ -62,10 +62,7 @@ typedef struct TcOutcome
 	const char *became; /* status of the appointment if not the one of next, or NULL */
 } TcOutcome;
 
-/*
- * Claims up to max orders that are due, none of the credentials listed.  Each comes back as a
- * flight, in its own transaction committed before; the number of flights.
- */
+/* Claims up to max orders that are due, none of the credentials listed; how many. */
 extern int tc_outbox_claim(TcFlight **flights, int max, ArrayType *busy_credentials);
 
 /* Has the outbox been paused? */
