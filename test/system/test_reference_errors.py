@@ -56,6 +56,8 @@ ANNA = "'{\"name\": \"Anna\", \"phone\": \"+4930123456\"}'"
 MAX = "(SELECT max(hold_id) FROM telephony.slot_holds)"
 
 CASES = [
+    ("check_credential", "PT503", "admin", "SELECT check_credential('x')"),
+    ("http_test_requests", "PT503", "postgres", "SELECT http_test_requests('x')"),
     ("hold_slot", "PT403", "gateway", "SELECT enter(1); SELECT hold_slot(1, '2050-01-01', NULL)"),
     ("hold_slot", "PT404", "gateway", "SELECT enter(1, 1); SELECT hold_slot(9, '2050-01-01', NULL)"),
     ("hold_slot", "PT409", "gateway", HOLD + "SELECT hold_slot(1, '2050-01-01', NULL)"),
@@ -72,8 +74,11 @@ CASES = [
     ("reschedule_booking", "PT404", "gateway", HOLD + f"SELECT reschedule_booking(9, {MAX})"),
     ("reschedule_booking", "PT409", "gateway", HOLD + f"SELECT reschedule_booking(1, {MAX})"),
     ("replay_outbox", "PT404", "admin", "SELECT replay_outbox(9)"),
-    ("check_credential", "PT503", "admin", "SELECT check_credential('x')"),
-    ("http_test_requests", "PT503", "postgres", "SELECT http_test_requests('x')"),
+    ("available_slots", "PT403", "app", "SELECT available_slots(1, '2050-01-01', '2050-01-02')"),
+    ("available_slots", "PT404", "gateway", "SELECT enter(1, 1); SELECT available_slots(9, '2050-01-01', '2050-01-02')"),
+    ("available_slots", "PT503", "gateway", "SELECT enter(1, 1); SELECT available_slots(1, '2050-01-01', '2050-01-02')"),
+    ("available_slots", "55000", "gateway", "SELECT enter(2, 2); SELECT available_slots(2, '2050-01-01', '2050-01-02')"),
+    ("invalidate_slots", "PT403", "app", "SELECT invalidate_slots(1, '2050-01-01', '2050-01-02')"),
     ("enter", "PT403", "gateway", "SELECT enter(1); SELECT enter(2)"),
     ("enter", "PT404", "gateway", "SELECT enter(9)"),
     ("enter_phone", "PT404", "gateway", "SELECT enter_phone('+4930999999')"),
