@@ -133,9 +133,9 @@ tell_slots(uint64 count)
 	{
 		bool isnull;
 
-		tc_slot_changed_at_commit(SPI_getvalue(rows->vals[i], rows->tupdesc, 1),
-								  DatumGetInt64(
-									  SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull)));
+		tc_slot_taken_at_commit(SPI_getvalue(rows->vals[i], rows->tupdesc, 1),
+								DatumGetInt64(
+									SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull)));
 	}
 }
 

@@ -35,8 +35,8 @@ static int empty_ttl = 60;
 static int stale_ttl = 300;
 
 /*
- * What is taken changes with the generation; those who change rows by hand, or commit what was
- * prepared before, raise no generation, and have to wait as long.
+ * Who takes something raises its generation; those who change rows by hand, or commit what was
+ * prepared before, do not, and have to wait as long.
  */
 #define TAKEN_KEPT USECS_PER_SEC
 
@@ -101,9 +101,10 @@ give(const TcSlotEntry *entry, TcSlotSource source, int64 age, TcSlotAnswer *ans
 	answer->source = source;
 	answer->count = entry->count;
 	answer->age = age;
-	answer->generation = entry->generation;
 	tc_slot_load(entry, answer->starts);
 	if (entry->ntaken < 0 || entry->answered_at + age - entry->taken_at >= TAKEN_KEPT ||
+		entry->taken_generation !=
+			tc_slot_taken_generation(entry->question.credential, entry->question.event_type_id) ||
 		tc_slot_change_pending())
 		return;
 	answer->ntaken = entry->ntaken;
@@ -295,7 +296,7 @@ tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
 		(void) begin_or_join(&asking, false);
 }
 
-/* Keeps beside the answer what is taken of it, unless something has changed since. */
+/* Keeps beside the answer what is taken of it; what has changed since has raised the generation. */
 void
 tc_slot_cache_keep_taken(const TcSlotQuestion *question, const TcSlotAnswer *answer, int64 as_of)
 {
@@ -303,12 +304,12 @@ tc_slot_cache_keep_taken(const TcSlotQuestion *question, const TcSlotAnswer *ans
 
 	LWLockAcquire(tc_slot_lock, LW_EXCLUSIVE);
 	entry = tc_slot_find(question);
-	if (entry != NULL && entry->known && entry->generation == answer->generation &&
-		tc_slot_generation(question->credential, question->event_type_id) == answer->generation)
+	if (entry != NULL && entry->known)
 	{
 		memcpy(entry->taken, answer->taken, sizeof(TcSlotTaken) * answer->ntaken);
 		entry->ntaken = answer->ntaken;
 		entry->taken_at = as_of;
+		entry->taken_generation = answer->taken_generation;
 	}
 	LWLockRelease(tc_slot_lock);
 }

@@ -58,7 +58,7 @@ typedef struct TcSlotAnswer
 	int64 age;						 /* µs */
 	char reason[TC_SLOT_REASON_LEN]; /* of a failure: short, stable, without secrets */
 	int64 retry_after;				 /* ms, -1: not known */
-	uint64 generation;				 /* of the calendar */
+	uint64 taken_generation;		 /* noted before the following was read */
 	int ntaken;						 /* in the question's days, -1: not known */
 	TcSlotTaken taken[TC_SLOT_MAX_TAKEN];
 } TcSlotAnswer;

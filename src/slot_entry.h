@@ -49,6 +49,7 @@ typedef struct TcSlotEntry
 	/* what is held and booked here, as of then; -1: not known */
 	int ntaken;
 	int64 taken_at; /* µs of tc_clock_us() */
+	uint64 taken_generation;
 	TcSlotTaken taken[TC_SLOT_MAX_TAKEN];
 
 	/* the last failure */

@@ -3,8 +3,9 @@
  *		Has a calendar changed since it was asked?
  *
  *		fetch			note generation --> ask the calendar --> still the same? keep the answer
- *		booking			commit --> generation + 1
+ *		booking			the calendar has confirmed it, commit --> generation + 1
  *		webhook			commit --> generation + 1
+ *		hold			commit --> generation of what is taken here + 1
  *
  * Counters in shared memory, by database, credential and event type, of a fixed number: two event
  * types that share one by chance lose some cached answers, and never see a wrong one.  One more
@@ -28,7 +29,9 @@
 
 #include "slot_generation.h"
 
-#define N_COUNTERS 16384 /* a power of two */
+#define N_EVENT_TYPES 16384 /* a power of two */
+#define N_COUNTERS (2 * N_EVENT_TYPES)
+#define TAKEN 1 /* the second counter of an event type */
 
 typedef struct Generations
 {
@@ -86,7 +89,7 @@ tc_slot_generation_init(void)
 	shmem_startup_hook = generation_shmem_startup;
 }
 
-/* The counter of an event type. */
+/* The first of the two counters of an event type. */
 static uint32
 counter_of(const char *credential, int64 event_type_id)
 {
@@ -94,7 +97,7 @@ counter_of(const char *credential, int64 event_type_id)
 
 	hash = hash_combine(hash, hash_bytes_uint32((uint32) event_type_id));
 	hash = hash_combine(hash, hash_bytes_uint32((uint32) (event_type_id >> 32)));
-	return hash_combine(hash, hash_bytes_uint32(MyDatabaseId)) & (N_COUNTERS - 1);
+	return hash_combine(hash, hash_bytes_uint32(MyDatabaseId)) % N_EVENT_TYPES * 2;
 }
 
 /* The generation of an event type. */
@@ -106,6 +109,18 @@ tc_slot_generation(const char *credential, int64 event_type_id)
 	pg_memory_barrier();
 	generation = pg_atomic_read_u64(&shared->everything) +
 				 pg_atomic_read_u64(&shared->counter[counter_of(credential, event_type_id)]);
+	pg_memory_barrier();
+	return generation;
+}
+
+/* The generation of what is taken of it here; it rises with that of the calendar, too. */
+uint64
+tc_slot_taken_generation(const char *credential, int64 event_type_id)
+{
+	uint64 generation = tc_slot_generation(credential, event_type_id);
+
+	generation +=
+		pg_atomic_read_u64(&shared->counter[counter_of(credential, event_type_id) + TAKEN]);
 	pg_memory_barrier();
 	return generation;
 }
@@ -154,22 +169,10 @@ transaction_ends(XactEvent event, void *arg)
 	}
 }
 
-/* It changes when this transaction commits; a subtransaction that rolls back does no harm. */
-void
-tc_slot_changed_at_commit(const char *credential, int64 event_type_id)
+/* Notes a counter to be raised at commit. */
+static void
+raise_at_commit(uint32 counter)
 {
-	static bool registered = false;
-	uint32 counter;
-
-	if (!registered)
-		RegisterXactCallback(transaction_ends, NULL);
-	registered = true;
-	if (credential == NULL)
-	{
-		pending_everything = true;
-		return;
-	}
-	counter = counter_of(credential, event_type_id);
 	for (int i = 0; i < npending; i++)
 	{
 		if (pending[i] == counter)
@@ -186,6 +189,36 @@ tc_slot_changed_at_commit(const char *credential, int64 event_type_id)
 		pending_room = room;
 	}
 	pending[npending++] = counter;
+}
+
+/* Registers the callback once per process. */
+static void
+register_callback(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(transaction_ends, NULL);
+	registered = true;
+}
+
+/* It changes when this transaction commits; a subtransaction that rolls back does no harm. */
+void
+tc_slot_changed_at_commit(const char *credential, int64 event_type_id)
+{
+	register_callback();
+	if (credential == NULL)
+		pending_everything = true;
+	else
+		raise_at_commit(counter_of(credential, event_type_id));
+}
+
+/* The same of what is taken here, which the calendar does not know. */
+void
+tc_slot_taken_at_commit(const char *credential, int64 event_type_id)
+{
+	register_callback();
+	raise_at_commit(counter_of(credential, event_type_id) + TAKEN);
 }
 
 /* Is there anything to be told at commit? */

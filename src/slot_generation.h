@@ -21,7 +21,14 @@ extern void tc_slot_changed(const char *credential, int64 event_type_id);
 /* It changes when this transaction commits (and not if it does not). */
 extern void tc_slot_changed_at_commit(const char *credential, int64 event_type_id);
 
-/* Has this transaction changed a calendar, to be told at commit? */
+/*
+ * The same of what is held and booked here and stands in slot_holds.  A calendar knows nothing of
+ * holds, and of bookings only once they were sent: its answer stays.
+ */
+extern uint64 tc_slot_taken_generation(const char *credential, int64 event_type_id);
+extern void tc_slot_taken_at_commit(const char *credential, int64 event_type_id);
+
+/* Has this transaction changed one or the other, to be told at commit? */
 extern bool tc_slot_change_pending(void);
 
 #endif /* TC_SLOT_GENERATION_H */

@@ -5,10 +5,11 @@
  *		slot_holds --> list of a question's days --> kept beside the calendar's answer
  *
  * Reading slot_holds costs as much as all the rest of an answer from memory.  So the list is kept
- * with the answer, in shared memory, for everybody who asks the same.  It is right as long as the
- * calendar's generation stands still: every transaction that holds, releases, books or cancels
- * raises it once it can be seen, which does away with answer and list.  The generation is older
- * than the snapshot that the list is read with, so what is missing in the list raises it later.
+ * with the answer, in shared memory, for everybody who asks the same.  It is right as long as its
+ * generation (slot_generation.h) stands still: every transaction that holds, releases, books or
+ * cancels raises it once it can be seen, which does away with the list, and not with the answer.
+ * The generation is noted before the snapshot is taken that the list is read with, so what is
+ * missing in the list raises it later.
  *
  * The table itself is read for a caller whose own hold is to count as free, by a transaction that
  * has changed something itself, and where there is too much for the list.  A list that was read
@@ -111,6 +112,8 @@ tc_slot_taken(const TcCalendar *calendar, const TcSlotWish *wish, const TcSlotQu
 		*count = drop_expired(answer);
 		return answer->taken;
 	}
+	answer->taken_generation =
+		tc_slot_taken_generation(question->credential, question->event_type_id);
 	taken = load_taken(calendar, question, 0, count);
 	if (*count <= TC_SLOT_MAX_TAKEN && !tc_slot_change_pending() && !IsolationUsesXactSnapshot())
 	{

@@ -415,3 +415,19 @@ def test_an_event_type_that_is_gone(shop):
     assert (state, "not_found" in detail) == ("PT503", True)
     assert shop.value(shop.shop, "SELECT service_id FROM tenantcall.select_service(exclude => "
                       "ARRAY[%s::bigint])", [gone]) == shop.cut
+
+
+def test_holds_leave_the_answer(shop):
+    """What is taken here is seen at once by everybody, and the calendar is not asked for it."""
+    at = all_day()[3]
+    assert at in shop.slots(shop.shop, shop.cut)
+    for _ in range(2):
+        with shop.as_app(shop.shop, "Mitte") as conn:
+            hold, = conn.execute("SELECT tenantcall.hold_slot(%s, %s, NULL)",
+                                 [shop.cut, at]).fetchone()
+            assert (at,) not in conn.execute(*shop.question(shop.cut)).fetchall()
+        assert at not in shop.slots(shop.shop, shop.cut)
+        with shop.as_app(shop.shop, "Mitte") as conn:
+            conn.execute("SELECT tenantcall.release_hold(%s)", [hold])
+        assert at in shop.slots(shop.shop, shop.cut)
+    assert shop.asked() == 1
