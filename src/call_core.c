@@ -52,6 +52,17 @@ tc_call_is_first(int seen, TcRetellEvent event)
 	return bit != 0 && (seen & TC_SEEN_ANY & (2 * bit - 1)) == 0;
 }
 
+/* The state in which a call ends, by the vendor's status of it alone. */
+const char *
+tc_call_end_by_status(const char *status)
+{
+	if (status != NULL && strcmp(status, "error") == 0)
+		return "failed";
+	if (status != NULL && strcmp(status, "not_connected") == 0)
+		return "not_connected";
+	return "completed";
+}
+
 /* The state that the events seen add up to. */
 const char *
 tc_call_target(int seen, const char *end_state)

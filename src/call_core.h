@@ -27,6 +27,9 @@ extern bool tc_call_is_late(int seen, TcRetellEvent event);
 /* Is it earlier in a call's life than all that has been seen? */
 extern bool tc_call_is_first(int seen, TcRetellEvent event);
 
+/* The state in which a call ends, by the vendor's status of it alone (which may be NULL). */
+extern const char *tc_call_end_by_status(const char *status);
+
 /*
  * The state that a call should be in when exactly these events have been seen; end_state is what
  * the disconnection reason says, and NULL until the end was seen.  NULL: where it began.

@@ -17,15 +17,29 @@
 
 #include "act.h"
 #include "call_events.h"
+#include "rows.h"
 #include "trail.h"
 
-static TcStatement store_event = {
-	.sql = "INSERT INTO @.call_events (company_id, call_id, call_at, event, received_at, "
-		   "last_received_at, body) VALUES ($1, $2, $3, $4, $5, $5, $6) "
-		   "ON CONFLICT (company_id, call_id, event, call_at) DO NOTHING",
-	.nparams = 6,
-	.types = {INT8OID, INT8OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, TEXTOID},
+/* Columns of call_events: the key, then the rest. */
+static const TcColumn event_columns[] = {
+	{"company_id", INT8OID},
+	{"call_id", INT8OID},
+	{"event", TEXTOID},
+	{"call_at", TIMESTAMPTZOID},
+	{"received_at", TIMESTAMPTZOID},
+	{"last_received_at", TIMESTAMPTZOID},
+	{"body", TEXTOID},
 };
+
+static TcTable events = {.name = "call_events",
+						 .columns = {.list = event_columns,
+									 .count = lengthof(event_columns),
+									 .keys = 4,
+									 .written = lengthof(event_columns),
+									 .inserts_only = true,
+									 .parents_locked = true,
+									 .tenants = true}};
+
 static TcStatement count_event = {
 	.sql = "UPDATE @.call_events AS e SET deliveries = e.deliveries + 1, "
 		   "last_received_at = greatest(e.last_received_at, $5), "
@@ -84,11 +98,10 @@ param_key(TcParams *params, const TcCallKey *key)
 	tc_param_datum(params, TimestampTzGetDatum(key->created_at), false);
 }
 
-/* Stores the event, counting deliveries. */
-TcStored
-tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key)
+/* Counts another delivery of an event that is there. */
+static TcStored
+count_delivery(const TcDelivery *delivery, const TcCallKey *key, Datum body)
 {
-	bool replaces = delivery->message.event == TC_RETELL_TRANSCRIPT_UPDATED;
 	TcParams params = {0};
 	uint64 counted;
 	bool isnull;
@@ -96,11 +109,9 @@ tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key)
 	param_key(&params, key);
 	tc_param_text(&params, delivery->message.event_name);
 	tc_param_datum(&params, TimestampTzGetDatum(delivery->received_at), false);
-	tc_param_datum(&params,
-				   PointerGetDatum(cstring_to_text_with_len(delivery->body, delivery->len)), false);
-	if (tc_execute(&store_event, &params) > 0)
-		return TC_STORED_NEW;
-	tc_param_datum(&params, BoolGetDatum(replaces), false);
+	tc_param_datum(&params, body, false);
+	tc_param_datum(&params, BoolGetDatum(delivery->message.event == TC_RETELL_TRANSCRIPT_UPDATED),
+				   false);
 	tc_trail_open();
 	counted = tc_execute(&count_event, &params);
 	tc_trail_close();
@@ -109,6 +120,20 @@ tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key)
 	if (DatumGetBool(tc_result_datum(1, &isnull)))
 		return TC_STORED_ALREADY;
 	return DatumGetBool(tc_result_datum(2, &isnull)) ? TC_STORED_INSTEAD : TC_STORED_DIFFERENTLY;
+}
+
+/* Stores the event, counting deliveries. */
+TcStored
+tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key)
+{
+	Datum body = PointerGetDatum(cstring_to_text_with_len(delivery->body, delivery->len));
+	TcRow row = {.values = {Int64GetDatum(key->company_id), Int64GetDatum(key->call_id),
+							CStringGetTextDatum(delivery->message.event_name),
+							TimestampTzGetDatum(key->created_at),
+							TimestampTzGetDatum(delivery->received_at),
+							TimestampTzGetDatum(delivery->received_at), body}};
+
+	return tc_row_insert(&events, &row) ? TC_STORED_NEW : count_delivery(delivery, key, body);
 }
 
 /* Reads the stored events back, each at the place of its bit; the bits of those that are there. */

@@ -28,93 +28,43 @@
 #include "act.h"
 #include "call_core.h"
 #include "call_events.h"
+#include "call_row.h"
 #include "calls.h"
 #include "forget.h"
+#include "inval.h"
 #include "lease.h"
 #include "lifecycle.h"
+#include "rows.h"
+#include "telephony.h"
 
 int tc_calls_max_body = 4096;
 int tc_calls_function_lease = 120;
 int tc_calls_match_window = 120;
 
-static TcStatement lock_call = {
-	.sql =
-		"SELECT call_id, created_at, status, events_seen, branch_id, disconnection_reason "
-		"FROM @.calls WHERE company_id = $1 AND provider = 'retell' AND provider_call_id = $2 FOR UPDATE",
-	.nparams = 2,
-	.types = {INT8OID, TEXTOID},
+static const TcColumn decision_columns[] = {
+	{"company_id", INT8OID},	  {"branch_id", INT8OID},
+	{"phone_number_id", INT8OID}, {"kind", TEXTOID},
+	{"outcome", TEXTOID},		  {"source", TEXTOID},
+	{"reason", TEXTOID},		  {"provider_call_id", TEXTOID},
+	{"from_number", TEXTOID},	  {"to_number", TEXTOID},
+	{"agent", TEXTOID},			  {"event", TEXTOID},
+	{"by_role", TEXTOID},		  {"decided_at", TIMESTAMPTZOID}, /* the partition hangs on it */
+	{"decision_id", INT8OID},
 };
+
+static TcTable decisions = {.name = "tenant_decisions",
+							.columns = {.list = decision_columns,
+										.count = lengthof(decision_columns),
+										.written = lengthof(decision_columns) - 1,
+										.inserts_only = true,
+										.tenants = true}};
+
 static TcStatement find_call = {
 	.sql = "SELECT call_id FROM @.calls WHERE company_id = tenantcall.current_company_id() "
 		   "AND provider = 'retell' AND provider_call_id = $1",
 	.nparams = 1,
 	.types = {TEXTOID},
 };
-static TcStatement insert_call = {
-	.sql = "INSERT INTO @.calls (company_id, provider_call_id, branch_id, phone_number_id, status) "
-		   "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (company_id, provider, provider_call_id) "
-		   "DO NOTHING RETURNING call_id, created_at, status, events_seen, branch_id, "
-		   "disconnection_reason",
-	.nparams = 5,
-	.types = {INT8OID, TEXTOID, INT8OID, INT8OID, TEXTOID},
-};
-static TcStatement update_call = {
-	.sql =
-		"UPDATE @.calls SET direction = coalesce($3, direction), "
-		"from_number = coalesce($4, from_number), to_number = coalesce($5, to_number), "
-		"agent = coalesce($6, agent), started_at = coalesce($7, started_at), "
-		"ended_at = coalesce($8, ended_at), analyzed_at = coalesce($9, analyzed_at), "
-		"disconnection_reason = coalesce($10, disconnection_reason), "
-		"duration = CASE WHEN $11 IS NOT NULL THEN $11 WHEN $17 & 16 <> 0 THEN duration "
-		"ELSE nullif(greatest(coalesce($8, ended_at) - coalesce($7, started_at), '0'), '0') END, "
-		"cost_cents = coalesce($12, cost_cents), "
-		"sentiment = coalesce($13, sentiment), summary = coalesce($14, summary), "
-		"transcript = coalesce($15, transcript), "
-		"recording_url = coalesce($16, recording_url), events_seen = $17, "
-		"status = coalesce($18, status), branch_id = coalesce($19, branch_id), "
-		"phone_number_id = CASE WHEN $19 IS NULL THEN phone_number_id ELSE $20 END "
-		"WHERE company_id = $1 AND call_id = $2",
-	.nparams = 20,
-	.types = {INT8OID,	   INT8OID,		   TEXTOID,		   TEXTOID,		   TEXTOID,
-			  TEXTOID,	   TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,
-			  INTERVALOID, NUMERICOID,	   TEXTOID,		   TEXTOID,		   TEXTOID,
-			  TEXTOID,	   INT2OID,		   TEXTOID,		   INT8OID,		   INT8OID},
-};
-static TcStatement move_call = {
-	.sql = "UPDATE @.calls SET status = $3 WHERE company_id = $1 AND call_id = $2",
-	.nparams = 3,
-	.types = {INT8OID, INT8OID, TEXTOID},
-};
-static TcStatement end_state = {
-	.sql = "SELECT coalesce("
-		   "(SELECT r.state FROM tenantcall.disconnection_reasons AS r WHERE r.reason = $1), "
-		   "(SELECT d.state FROM tenantcall.disconnection_reason_defaults AS d "
-		   "WHERE d.reason = $1), "
-		   "CASE $2 WHEN 'error' THEN 'failed' WHEN 'not_connected' THEN 'not_connected' "
-		   "ELSE 'completed' END)",
-	.nparams = 2,
-	.types = {TEXTOID, TEXTOID},
-};
-static TcStatement insert_decision = {
-	.sql = "INSERT INTO @.tenant_decisions (company_id, branch_id, phone_number_id, kind, outcome, "
-		   "source, reason, provider_call_id, from_number, to_number, agent, event, by_role) "
-		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
-		   "RETURNING decision_id",
-	.nparams = 13,
-	.types = {INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-			  TEXTOID, TEXTOID, TEXTOID, TEXTOID},
-};
-
-/* The call's row while it is locked. */
-typedef struct CallRow
-{
-	TcCallKey key;
-	int64 branch_id;
-	char *status;
-	char *disconnection_reason;
-	int seen;
-	TcPlace place; /* branch and number to be written; none: they stay */
-} CallRow;
 
 /* Defines the settings. */
 void
@@ -136,65 +86,12 @@ tc_calls_init(void)
 							3600, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
-/* Takes the row that was selected or inserted. */
-static void
-take_row(CallRow *row)
-{
-	bool isnull;
-
-	row->key.call_id = tc_result_int8(1);
-	row->key.created_at = DatumGetTimestampTz(tc_result_datum(2, &isnull));
-	row->status = tc_result_text(3);
-	row->seen = DatumGetInt16(tc_result_datum(4, &isnull));
-	row->branch_id = tc_result_int8(5);
-	row->disconnection_reason = tc_result_text(6);
-}
-
-/* Locks the row of a known call. */
-static bool
-lock_row(const char *provider_call_id, CallRow *row)
-{
-	TcParams params = {0};
-
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_text(&params, provider_call_id);
-	if (tc_execute(&lock_call, &params) == 0)
-		return false;
-	take_row(row);
-	return true;
-}
-
-/* Locks the call's row, making it if it is not there; true if it was made. */
-static bool
-lock_or_make_row(const TcDelivery *delivery, const TcPlacement *placement, CallRow *row)
-{
-	const TcRetellMessage *message = &delivery->message;
-	bool outbound = message->facts.direction && strcmp(message->facts.direction, "outbound") == 0;
-	TcParams params = {0};
-
-	if (lock_row(message->call_id, row))
-		return false;
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_text(&params, message->call_id);
-	tc_param_int8(&params, placement->place.branch_id);
-	tc_param_int8(&params, placement->place.phone_number_id);
-	tc_param_text(&params, outbound ? "outbound" : "inbound");
-	if (tc_execute(&insert_call, &params) > 0)
-	{
-		take_row(row);
-		return true;
-	}
-	if (!lock_row(message->call_id, row))
-		tc_call_report_changed();
-	return false;
-}
-
 /*
  * The facts to write, and in *ended those of the end alone, which decide the state.  Of the
  * reason for the end, the end's own word beats the analysis's.
  */
 static TcCallFacts
-fold(const CallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *ended)
+fold(const TcCallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *ended)
 {
 	TcCallFacts stages[TC_SEEN_ANALYZED + 1];
 	TcCallFacts folded = {0};
@@ -203,7 +100,7 @@ fold(const CallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *end
 	{
 		folded = tc_call_event_facts(&delivery->message, delivery->received_at);
 		*ended = folded;
-		if (delivery->message.event == TC_RETELL_CALL_ANALYZED && row->disconnection_reason)
+		if (delivery->message.event == TC_RETELL_CALL_ANALYZED && row->reason_known)
 			folded.disconnection_reason = NULL;
 		return folded;
 	}
@@ -224,51 +121,30 @@ fold(const CallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *end
 	return folded;
 }
 
-/* Appends a time, or NULL. */
-static void
-param_time(TcParams *params, TimestampTz at)
+/* Takes the state from a row of reasons. */
+static bool
+visit_reason(HeapTuple tuple, TupleDesc desc, void *arg)
 {
-	tc_param_datum(params, TimestampTzGetDatum(at), at == 0);
+	*(char **) arg = tc_row_text(tuple, desc, "state");
+	return false;
 }
 
-/* Length of the call, if told; else the statement takes it from start to end. */
-static void
-param_duration(TcParams *params, const TcCallFacts *facts)
+/* The state in which a call ends for a reason: as operators say, else as shipped; NULL: unknown. */
+static const char *
+state_of_reason(const char *reason)
 {
-	Interval *interval = palloc0(sizeof(Interval));
+	static const char *const tables[] = {"disconnection_reasons", "disconnection_reason_defaults"};
+	char *state = NULL;
 
-	interval->time = facts->duration_ms * 1000;
-	tc_param_datum(params, IntervalPGetDatum(interval), facts->duration_ms <= 0);
-}
+	if (reason == NULL)
+		return NULL;
+	for (int i = 0; i < (int) lengthof(tables) && state == NULL; i++)
+	{
+		TcMatch match = {"reason", TEXTOID, CStringGetTextDatum(reason)};
 
-/* Writes facts, the events seen, and the first move. */
-static void
-write_row(const CallRow *row, const TcCallFacts *facts, const char *status)
-{
-	TcParams params = {0};
-	const TcPlace *place = &row->place;
-
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_int8(&params, row->key.call_id);
-	tc_param_text(&params, facts->direction);
-	tc_param_text(&params, facts->from_number);
-	tc_param_text(&params, facts->to_number);
-	tc_param_text(&params, facts->agent);
-	param_time(&params, facts->started_at);
-	param_time(&params, facts->ended_at);
-	param_time(&params, facts->analyzed_at);
-	tc_param_text(&params, facts->disconnection_reason);
-	param_duration(&params, facts);
-	tc_param_datum(&params, NumericGetDatum(facts->cost_cents), facts->cost_cents == NULL);
-	tc_param_text(&params, facts->sentiment);
-	tc_param_text(&params, facts->summary);
-	tc_param_text(&params, facts->transcript);
-	tc_param_text(&params, facts->recording_url);
-	tc_param_datum(&params, Int16GetDatum((int16) row->seen), false);
-	tc_param_text(&params, status);
-	tc_param_int8(&params, place->branch_id);
-	tc_param_int8(&params, place->phone_number_id);
-	tc_execute(&update_call, &params);
+		tc_read_rows(tc_own_relation(tables[i]), &match, 1, visit_reason, &state);
+	}
+	return state;
 }
 
 /*
@@ -276,18 +152,18 @@ write_row(const CallRow *row, const TcCallFacts *facts, const char *status)
  * or missing never decides alone: then the vendor's status of the call helps.
  */
 static const char *
-find_end_state(const CallRow *row, TcRetellEvent event, const TcCallFacts *ended)
+find_end_state(const TcCallRow *row, TcRetellEvent event, const TcCallFacts *ended)
 {
-	TcParams params = {0};
+	const char *state;
 
 	if ((row->seen & TC_SEEN_ENDED) == 0)
 		return NULL;
 	if (event != TC_RETELL_CALL_ENDED)
 		return row->status; /* the end came before, and has moved the call there */
-	tc_param_text(&params, ended->disconnection_reason);
-	tc_param_text(&params, ended->call_status);
-	tc_execute(&end_state, &params);
-	return tc_result_text(1);
+	state = state_of_reason(ended->disconnection_reason);
+	if (state != NULL)
+		return state;
+	return tc_call_end_by_status(ended->call_status);
 }
 
 /* Does the lifecycle allow the move? */
@@ -302,12 +178,11 @@ may_move(const char *from, const char *to)
 
 /* Writes the facts and moves the state where the events seen say; false if it cannot go there. */
 static bool
-write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
+write_and_move(TcCallRow *row, const TcCallFacts *facts, const char *end)
 {
 	const char *target = tc_call_target(row->seen, end);
 	const char *via = NULL;
 	const char *first;
-	TcParams params = {0};
 
 	if (target != NULL && strcmp(target, row->status) == 0)
 		target = NULL;
@@ -316,25 +191,22 @@ write_and_move(CallRow *row, const TcCallFacts *facts, const char *end)
 	first = via != NULL ? via : target;
 	if (first != NULL && !may_move(row->status, first))
 	{
-		write_row(row, facts, NULL);
+		tc_call_row_write(row, facts, NULL);
 		return false;
 	}
-	write_row(row, facts, first);
+	tc_call_row_write(row, facts, first);
 	if (first != NULL)
 		row->status = pstrdup(first);
 	if (via == NULL)
 		return true;
-	tc_param_int8(&params, row->key.company_id);
-	tc_param_int8(&params, row->key.call_id);
-	tc_param_text(&params, target);
-	tc_execute(&move_call, &params);
+	tc_call_row_move(row, target);
 	row->status = pstrdup(target);
 	return true;
 }
 
 /* Folds in an event that was not there before. */
 static void
-apply_event(const TcDelivery *delivery, CallRow *row, TcMergeResult *result)
+apply_event(const TcDelivery *delivery, TcCallRow *row, TcMergeResult *result)
 {
 	TcRetellEvent event = delivery->message.event;
 	bool late = tc_call_is_late(row->seen, event);
@@ -359,7 +231,7 @@ apply_event(const TcDelivery *delivery, CallRow *row, TcMergeResult *result)
 
 /* Is the call over, whether or not its state could follow? */
 static bool
-is_over(const CallRow *row)
+is_over(const TcCallRow *row)
 {
 	return (row->seen & (TC_SEEN_ENDED | TC_SEEN_ANALYZED)) != 0 ||
 		   !tc_lease_state_live(row->status);
@@ -370,12 +242,12 @@ void
 tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMergeResult *result)
 {
 	const TcRetellMessage *message = &delivery->message;
-	CallRow row = {.key.company_id = placement->place.company_id};
+	TcCallRow row = {.key.company_id = placement->place.company_id};
 	TcDelivery stripped;
 
 	tc_lifecycle_set_event(message->event_name);
 	memset(result, 0, sizeof(*result));
-	result->new_call = lock_or_make_row(delivery, placement, &row);
+	result->new_call = tc_call_row_take(delivery, placement, &row);
 	result->call_id = row.key.call_id;
 	result->branch_id = row.branch_id;
 	result->was_over = is_over(&row);
@@ -424,24 +296,27 @@ tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const 
 				const char *reason)
 {
 	const TcRetellMessage *message = &delivery->message;
-	TcParams params = {0};
+	const char *const texts[] = {delivery->kind,
+								 outcome,
+								 placement->source,
+								 reason,
+								 message->call_id != NULL ? message->call_id : delivery->call_id,
+								 message->facts.from_number,
+								 message->facts.to_number,
+								 message->facts.agent,
+								 message->event_name != NULL ? message->event_name
+															 : message->function_name,
+								 GetUserNameFromId(GetOuterUserId(), false)};
+	TcRow row = {0};
 
-	tc_param_int8(&params, placement->place.company_id);
-	tc_param_int8(&params, placement->place.branch_id);
-	tc_param_int8(&params, placement->place.phone_number_id);
-	tc_param_text(&params, delivery->kind);
-	tc_param_text(&params, outcome);
-	tc_param_text(&params, placement->source);
-	tc_param_text(&params, reason);
-	tc_param_text(&params, message->call_id != NULL ? message->call_id : delivery->call_id);
-	tc_param_text(&params, message->facts.from_number);
-	tc_param_text(&params, message->facts.to_number);
-	tc_param_text(&params, message->facts.agent);
-	tc_param_text(&params,
-				  message->event_name != NULL ? message->event_name : message->function_name);
-	tc_param_text(&params, GetUserNameFromId(GetOuterUserId(), false));
-	tc_execute(&insert_decision, &params);
-	return tc_result_int8(1);
+	tc_row_set_id(&row, 0, placement->place.company_id);
+	tc_row_set_id(&row, 1, placement->place.branch_id);
+	tc_row_set_id(&row, 2, placement->place.phone_number_id);
+	for (int i = 0; i < (int) lengthof(texts); i++)
+		tc_row_set_text(&row, 3 + i, texts[i]);
+	tc_row_set(&row, 3 + (int) lengthof(texts), TimestampTzGetDatum(GetCurrentTimestamp()), false);
+	tc_row_insert(&decisions, &row);
+	return DatumGetInt64(row.values[lengthof(decision_columns) - 1]);
 }
 
 /* The call's id in the company that is being acted for. */

@@ -135,6 +135,22 @@ typedef RangeTblEntry TcPermission;
 #define TC_CHECK_PERMS_LIST range_table
 #endif
 
+/* Begins the scan of an index; ends it with index_endscan(). */
+#if PG_VERSION_NUM >= 180000
+#define tc_index_beginscan(rel, index, snapshot, nkeys)                                            \
+	index_beginscan((rel), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define tc_index_beginscan(rel, index, snapshot, nkeys)                                            \
+	index_beginscan((rel), (index), (snapshot), (nkeys), 0)
+#endif
+
+/* The state that ExecSimpleRelationUpdate() asks for; rechecks nothing. */
+#if PG_VERSION_NUM >= 160000
+#define tc_epq_init(epq, estate) EvalPlanQualInit((epq), (estate), NULL, NIL, -1, NIL)
+#else
+#define tc_epq_init(epq, estate) EvalPlanQualInit((epq), (estate), NULL, NIL, -1)
+#endif
+
 /* The module's magic block, with its name and version where the server keeps them. */
 #if PG_VERSION_NUM >= 180000
 #define TC_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "tenantcall", .version = TENANTCALL_VERSION)

@@ -63,7 +63,7 @@ static bool harmless[FirstNormalObjectId]; /* functions, by OID, that were found
 
 /* Relation cache callback: role_kinds changed. */
 static void
-kinds_changed(Datum arg, Oid relid)
+kinds_changed(Oid relid)
 {
 	if (relid == InvalidOid || relid == role_kinds_relid)
 		n_verdicts = 0;
@@ -398,7 +398,7 @@ tc_confine_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
 		return;
-	CacheRegisterRelcacheCallback(kinds_changed, (Datum) 0);
+	tc_on_relation_change(kinds_changed);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, roles_changed, (Datum) 0);

@@ -28,6 +28,7 @@
 #include "delivery.h"
 #include "guard.h"
 #include "phone.h"
+#include "rows.h"
 #include "signature.h"
 #include "telephony.h"
 #include "webhook.h"
@@ -40,6 +41,15 @@ static TcStatement insert_binding = {
 	.nparams = 2,
 	.types = {TEXTOID, INT8OID},
 };
+
+static const TcColumn binding_list[] = {{"provider", TEXTOID},
+										{"provider_call_id", TEXTOID},
+										{"company_id", INT8OID}};
+static const TcColumns binding_columns = {.list = binding_list,
+										  .count = 3,
+										  .keys = 2,
+										  .written = 3,
+										  .inserts_only = true};
 
 /* What a key is tried against. */
 typedef struct Signed
@@ -186,14 +196,33 @@ tc_binding_find(const char *call_id)
 	return company_id;
 }
 
+/* Binds a call to a company without a statement; the company that it is bound to now. */
+static int64
+bind_directly(TcDirect *bindings, TcRow *row, const char *call_id, int64 company_id)
+{
+	bool there = tc_direct_exists(bindings, row);
+
+	if (!there)
+		tc_direct_insert(bindings, row);
+	tc_direct_close(bindings);
+	return there ? tc_binding_find(call_id) : company_id;
+}
+
 /* Binds a call to a company; the company that it is bound to now. */
 int64
 tc_binding_make(const char *call_id, int64 company_id)
 {
+	TcRow row = {.values = {CStringGetTextDatum(PROVIDER), CStringGetTextDatum(call_id),
+							Int64GetDatum(company_id)}};
+	TcDirect *bindings = NULL;
 	TcAct act;
 	TcParams params = {0};
 	uint64 rows;
 
+	if (tc_rows_repeatable)
+		bindings = tc_direct_open(tc_telephony_required()->call_bindings, &binding_columns, &row);
+	if (bindings != NULL)
+		return bind_directly(bindings, &row, call_id, company_id);
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
 	tc_param_text(&params, call_id);
 	tc_param_int8(&params, company_id);

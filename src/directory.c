@@ -2,7 +2,7 @@
  * directory.c
  *		Who owns which number, agent and name: answered from memory.
  *
- * Numbers and companies are kept in two hash tables of this process, filled one key at a time and
+ * Numbers and companies are kept in this process, filled one key at a time and
  * emptied when the relation cache says that phone_numbers or companies changed.  Row triggers
  * (ENABLE ALWAYS) on these tables send that message transactionally: it arrives at COMMIT in
  * every backend, at replay on a standby, at COMMIT PREPARED, and not at all after ROLLBACK, while
@@ -10,8 +10,9 @@
  * first, so an answer is never older than the last commit that was acknowledged.
  *
  * An answer read while such a message arrived is used but not kept.  Unknown numbers are kept as
- * well; each table is emptied when it holds tenantcall.directory_cache_size keys, so that a stream
- * of made-up numbers costs time, not memory.
+ * well.  Neither holds more than tenantcall.directory_cache_size keys, so that a stream of made-up
+ * numbers costs time, not memory: numbers that were not asked for lately make place for others
+ * (directory_core.c); the companies, which are few, are forgotten all at once.
  *
  * No shared state, no locks beyond AccessShareLock on the tables while they are read.
  */
@@ -22,22 +23,15 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "directory.h"
+#include "directory_core.h"
+#include "inval.h"
 #include "phone.h"
 #include "telephony.h"
-
-typedef struct NumberEntry
-{
-	int64 phone; /* key */
-	bool found;
-	TcPlace place;
-	TimestampTz assigned_at;
-} NumberEntry;
 
 typedef struct CompanyEntry
 {
@@ -46,17 +40,21 @@ typedef struct CompanyEntry
 	TcCompany company;
 } CompanyEntry;
 
-static int cache_size = 10000;
-static HTAB *numbers = NULL;
+/* Room that a session begins with. */
+#define FIRST_NUMBERS 512
+
+static int cache_size = 50000;
+static TcNumberCache numbers;
+static MemoryContext numbers_context = NULL;
 static HTAB *companies = NULL;
-static Oid watched_numbers = InvalidOid; /* the tables that the hash tables were filled from */
+static Oid watched_numbers = InvalidOid; /* the tables that these were filled from */
 static Oid watched_companies = InvalidOid;
 static uint64 changes = 0;	 /* counts the changes of either */
-static uint64 cached_at = 0; /* value of changes at which the hash tables were last emptied */
+static uint64 cached_at = 0; /* value of changes at which they were last emptied */
 
 /* Relation cache callback. */
 static void
-relation_changed(Datum arg, Oid relid)
+relation_changed(Oid relid)
 {
 	if (relid == InvalidOid || relid == watched_numbers || relid == watched_companies)
 		changes++;
@@ -68,24 +66,56 @@ tc_directory_init(void)
 {
 	DefineCustomIntVariable("tenantcall.directory_cache_size",
 							"Phone numbers, and companies, that each session keeps in memory.",
-							"About 100 bytes each; the cache is emptied when it is full.",
-							&cache_size, 10000, 16, 10000000, PGC_SUSET, 0, NULL, NULL, NULL);
+							"48 bytes a number; those that are asked for are kept.", &cache_size,
+							10000, 16, 10000000, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
-/* Makes a hash table keyed by an int64, anew if it is there. */
+/* Makes room for that many numbers, taking over what is known. */
 static void
-make_table(HTAB **table, const char *name, Size entrysize)
+resize_numbers(size_t count)
 {
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = entrysize, .hcxt = TopMemoryContext};
-	HTAB *old = *table;
+	size_t nsets = tc_number_cache_sets(count);
+	MemoryContext context;
+	TcNumberCache larger;
 
-	*table = NULL;
+	context = AllocSetContextCreate(TopMemoryContext, "tenantcall numbers", ALLOCSET_SMALL_SIZES);
+	tc_number_cache_init(&larger, MemoryContextAllocHuge(context, tc_number_cache_bytes(nsets)),
+						 nsets);
+	if (numbers_context != NULL)
+	{
+		tc_number_cache_take_over(&larger, &numbers);
+		MemoryContextDelete(numbers_context);
+	}
+	numbers = larger;
+	numbers_context = context;
+}
+
+/* Empties the numbers; first makes them, or makes them smaller if the setting wants it. */
+static void
+forget_numbers(void)
+{
+	if (numbers_context == NULL || numbers.nsets > tc_number_cache_sets(cache_size))
+		resize_numbers(Min(cache_size, FIRST_NUMBERS));
+	tc_number_cache_clear(&numbers);
+}
+
+/* Makes the hash table of companies, anew if it is there. */
+static void
+forget_companies(void)
+{
+	HASHCTL control = {.keysize = sizeof(int64),
+					   .entrysize = sizeof(CompanyEntry),
+					   .hcxt = TopMemoryContext};
+	HTAB *old = companies;
+
+	companies = NULL;
 	if (old != NULL)
 		hash_destroy(old);
-	*table = hash_create(name, 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	companies =
+		hash_create("tenantcall companies", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
-/* The tables of the directory, with the hash tables emptied if these have changed. */
+/* The tables of the directory, with what was kept forgotten if these have changed. */
 static const TcTelephony *
 current_tables(void)
 {
@@ -93,32 +123,43 @@ current_tables(void)
 	const TcTelephony *place = tc_telephony();
 
 	if (!registered)
-		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		tc_on_relation_change(relation_changed);
 	registered = true;
 	if (place == NULL)
 		return NULL;
 	if (place->phone_numbers != watched_numbers || place->companies != watched_companies)
 		changes++;
-	if (unlikely(numbers == NULL || companies == NULL || cached_at != changes))
+	if (unlikely(numbers_context == NULL || companies == NULL || cached_at != changes))
 	{
 		cached_at = changes;
-		make_table(&numbers, "tenantcall numbers", sizeof(NumberEntry));
-		make_table(&companies, "tenantcall companies", sizeof(CompanyEntry));
+		forget_numbers();
+		forget_companies();
 		watched_numbers = place->phone_numbers;
 		watched_companies = place->companies;
 	}
 	return place;
 }
 
-/* Keeps an entry, unless the tables changed while it was read. */
+/* Keeps a company, unless the tables changed while it was read. */
 static void
-keep(HTAB **table, const char *name, Size entrysize, const void *entry)
+keep_company(const CompanyEntry *entry)
 {
 	if (cached_at != changes)
 		return;
-	if (hash_get_num_entries(*table) >= cache_size)
-		make_table(table, name, entrysize);
-	memcpy(hash_search(*table, entry, HASH_ENTER, NULL), entry, entrysize);
+	if (hash_get_num_entries(companies) >= cache_size)
+		forget_companies();
+	memcpy(hash_search(companies, &entry->company_id, HASH_ENTER, NULL), entry, sizeof(*entry));
+}
+
+/* The same of a number; as long as the setting allows it, room is made rather than place. */
+static void
+keep_number(const TcNumber *number)
+{
+	size_t room = numbers.nsets * TC_NUMBER_WAYS;
+
+	if (cached_at == changes && tc_number_cache_put(&numbers, number) &&
+		room < tc_number_cache_sets(cache_size) * TC_NUMBER_WAYS)
+		resize_numbers(Min(2 * room, (size_t) cache_size));
 }
 
 /* Takes a row of companies. */
@@ -155,7 +196,7 @@ tc_directory_company(int64 company_id, TcCompany *company)
 	if (cached == NULL)
 	{
 		tc_read_rows(place->companies, &match, 1, visit_company, &entry);
-		keep(&companies, "tenantcall companies", sizeof(entry), &entry);
+		keep_company(&entry);
 		cached = &entry;
 	}
 	*company = cached->company;
@@ -175,15 +216,18 @@ take_place(HeapTuple tuple, TupleDesc desc, TcPlace *place)
 static bool
 visit_number(HeapTuple tuple, TupleDesc desc, void *arg)
 {
-	NumberEntry *entry = arg;
+	TcNumber *number = arg;
+	TcPlace place;
 	Datum at;
 
 	if (tc_row_datum(tuple, desc, "released_at", &at))
 		return true;
-	entry->found = true;
-	take_place(tuple, desc, &entry->place);
+	take_place(tuple, desc, &place);
+	number->company_id = place.company_id;
+	number->branch_id = place.branch_id;
+	number->phone_number_id = place.phone_number_id;
 	if (tc_row_datum(tuple, desc, "assigned_at", &at))
-		entry->assigned_at = DatumGetTimestampTz(at);
+		number->assigned_at = DatumGetTimestampTz(at);
 	return false;
 }
 
@@ -199,20 +243,28 @@ match_number(int64 phone)
 	return match;
 }
 
-/* The number's present assignment, from memory if possible. */
-static NumberEntry
+/* The number's present assignment, from memory if possible; no company: none. */
+static TcNumber
 find_number(const TcTelephony *place, int64 phone)
 {
-	NumberEntry *cached = hash_search(numbers, &phone, HASH_FIND, NULL);
-	NumberEntry entry = {.phone = phone};
+	const TcNumber *kept = tc_number_cache_find(&numbers, phone);
+	TcNumber number = {.phone = phone};
 	TcMatch match;
 
-	if (likely(cached != NULL))
-		return *cached;
+	if (likely(kept != NULL))
+		return *kept;
 	match = match_number(phone);
-	tc_read_rows(place->phone_numbers, &match, 1, visit_number, &entry);
-	keep(&numbers, "tenantcall numbers", sizeof(entry), &entry);
-	return entry;
+	tc_read_rows(place->phone_numbers, &match, 1, visit_number, &number);
+	keep_number(&number);
+	return number;
+}
+
+/* What is known of a number as a place; false: nobody has it. */
+static bool
+place_of(const TcNumber *number, TcPlace *place)
+{
+	*place = (TcPlace){number->company_id, number->branch_id, number->phone_number_id};
+	return number->company_id != 0;
 }
 
 /* To whom the number belongs now. */
@@ -220,13 +272,12 @@ bool
 tc_directory_number(int64 phone, TcPlace *place)
 {
 	const TcTelephony *tables = current_tables();
-	NumberEntry entry;
+	TcNumber number;
 
 	if (tables == NULL)
 		return false;
-	entry = find_number(tables, phone);
-	*place = entry.place;
-	return entry.found;
+	number = find_number(tables, phone);
+	return place_of(&number, place);
 }
 
 /* What the search of a number's history carries along. */
@@ -259,14 +310,13 @@ tc_directory_number_at(int64 phone, TimestampTz at, TcPlace *place)
 {
 	const TcTelephony *tables = current_tables();
 	HistorySearch search = {.at = at};
-	NumberEntry entry;
+	TcNumber number;
 	TcMatch match;
 
 	if (tables == NULL)
 		return false;
-	entry = find_number(tables, phone);
-	*place = entry.place;
-	if (entry.found && at >= entry.assigned_at)
+	number = find_number(tables, phone);
+	if (place_of(&number, place) && at >= number.assigned_at)
 		return true;
 	match = match_number(phone);
 	tc_read_rows(tables->phone_numbers, &match, 1, visit_history, &search);

@@ -4,6 +4,11 @@
  *
  * The same pattern as PL/pgSQL's EXCEPTION block: an internal subtransaction undoes identity,
  * settings and rows together.  No locks of its own.
+ *
+ * A subtransaction that ends well leaves its memory context to the outer transaction unless
+ * nothing was ever allocated in it.  Statement triggers allocate there and free it again; so that a
+ * batch of a million events does not keep a million contexts, one in which nothing is left is
+ *reset.
  */
 #include "postgres.h"
 
@@ -33,6 +38,25 @@ blames_content(int sqlerrcode)
 	}
 }
 
+/* Bytes in use in a memory context, its own housekeeping included. */
+static Size
+bytes_in_use(MemoryContext context)
+{
+	MemoryContextCounters counters = {0};
+
+	context->methods->stats(context, NULL, NULL, &counters, false);
+	return counters.totalspace - counters.freespace;
+}
+
+/* Makes the subtransaction's context an empty one if all that was in it was freed again. */
+static void
+tidy_up(Size when_empty)
+{
+	if (CurTransactionContext->firstchild == NULL && !MemoryContextIsEmpty(CurTransactionContext) &&
+		bytes_in_use(CurTransactionContext) == when_empty)
+		MemoryContextReset(CurTransactionContext);
+}
+
 /* Ends the subtransaction, undoing what it did, and returns to where it began. */
 static void
 abandon(MemoryContext context, ResourceOwner owner)
@@ -49,12 +73,15 @@ tc_guard(void (*run)(void *arg), void *arg, TcFault *fault)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool done = false;
+	Size when_empty;
 
 	BeginInternalSubTransaction(NULL);
+	when_empty = bytes_in_use(CurTransactionContext);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		run(arg);
+		tidy_up(when_empty);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;

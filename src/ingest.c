@@ -27,6 +27,7 @@
 #include "quarantine.h"
 #include "rate.h"
 #include "refusals.h"
+#include "rows.h"
 
 PG_FUNCTION_INFO_V1(tc_ingest_retell);
 
@@ -66,6 +67,25 @@ run_apply(void *arg)
 	tc_act_end(&act);
 }
 
+/* Applies under guard, with rows that can be repeated or without. */
+static bool
+guard_apply(ApplyJob *job, bool repeatable, TcFault *fault)
+{
+	bool done;
+
+	tc_rows_repeatable = repeatable;
+	PG_TRY();
+	{
+		done = tc_guard(run_apply, job, fault);
+	}
+	PG_FINALLY();
+	{
+		tc_rows_repeatable = false;
+	}
+	PG_END_TRY();
+	return done;
+}
+
 /* Applies an event whose tenant is known. */
 static void
 apply(const TcDelivery *delivery, TcPlacement *placement, TcIngested *ingested)
@@ -76,8 +96,12 @@ apply(const TcDelivery *delivery, TcPlacement *placement, TcIngested *ingested)
 										   [TC_MERGE_CONFLICT] = "conflict"};
 	ApplyJob job = {.delivery = delivery, .placement = placement};
 	TcFault fault;
+	bool done = guard_apply(&job, true, &fault);
 
-	if (!tc_guard(run_apply, &job, &fault))
+	/* made by another session at this very moment: a statement waits and then finds it */
+	if (!done && fault.sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
+		done = guard_apply(&job, false, &fault);
+	if (!done)
 	{
 		ingested->outcome = "quarantined";
 		ingested->reason = "not_applicable";

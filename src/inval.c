@@ -16,6 +16,30 @@
 
 #include "inval.h"
 
+#define MAX_LISTENERS 32
+
+static void (*listeners[MAX_LISTENERS])(Oid relid);
+static int nlisteners = 0;
+
+/* Relation cache callback: passes the message on. */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	for (int i = 0; i < nlisteners; i++)
+		listeners[i](relid);
+}
+
+/* Has the callback called for each message of the relation cache. */
+void
+tc_on_relation_change(void (*callback)(Oid relid))
+{
+	if (nlisteners == 0)
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	if (nlisteners == MAX_LISTENERS)
+		elog(ERROR, "no room for another listener to relation changes");
+	listeners[nlisteners++] = callback;
+}
+
 /* Oid of a table or view of the extension, or InvalidOid. */
 Oid
 tc_own_relation(const char *name)

@@ -8,7 +8,7 @@
  * standbys included; at the end of the command to the changing transaction itself, and again if
  * that rolls back.  TRUNCATE sends one by itself.
  *
- * A cache registers CacheRegisterRelcacheCallback() and, since the callback may come in the middle
+ * A cache registers with tc_on_relation_change() and, since the callback may come in the middle
  * of loading, counts generations instead of clearing:
  *
  *		callback		if (relid == InvalidOid || relid == mine) generation++;
@@ -21,6 +21,12 @@
 #define TC_INVAL_H
 
 #include "postgres.h"
+
+/*
+ * Has the callback called for each message of the relation cache; to be called once per callback
+ * and process.  The server has room for ten callbacks of all its extensions: all of ours share one.
+ */
+extern void tc_on_relation_change(void (*callback)(Oid relid));
 
 /*
  * Oid of a table or view of the extension, or InvalidOid.  It must be a member: hooks run in

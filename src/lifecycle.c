@@ -35,6 +35,7 @@
 #include "args.h"
 #include "compat.h"
 #include "errors.h"
+#include "inval.h"
 #include "lifecycle.h"
 
 /* The tables, in the order in which they are read: overriding states first, so that they win. */
@@ -104,7 +105,7 @@ static char *event_text = NULL;	 /* setting tenantcall.event */
 
 /* Relcache callback: were these our rules?  (InvalidOid means: anything may have changed.) */
 static void
-relation_changed(Datum arg, Oid relid)
+relation_changed(Oid relid)
 {
 	bool ours = !OidIsValid(relid);
 
@@ -125,7 +126,7 @@ tc_lifecycle_init(void)
 							   "Event that changes the state of rows: noted in the audit trail.",
 							   NULL, &event_text, "", PGC_USERSET, GUC_NOT_IN_SAMPLE, NULL, NULL,
 							   NULL);
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	tc_on_relation_change(relation_changed);
 }
 
 /* Copies a text column of bounded length; returns its length. */

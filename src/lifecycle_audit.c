@@ -7,7 +7,8 @@
  * need not be allowed to write the audit table, and cannot.  Row security forced upon that owner
  * is left out for it, since the company is copied from the row itself, which has passed it.
  *
- * Statements are prepared once per audit table and type of its company column, and kept.
+ * Rows are written without a statement where the audit table is fit for it (direct.c).  Statements
+ * are prepared once per audit table and type of its company column, and kept.
  *
  * All state is local to the process; no locks beyond those of the INSERT.
  */
@@ -19,6 +20,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/json.h"
@@ -27,9 +29,11 @@
 #include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/rls.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "direct.h"
 #include "lifecycle.h"
 #include "lifecycle_audit.h"
 
@@ -70,6 +74,8 @@ typedef struct PlanEntry
 	PlanKey key;
 	bool relation_is_oid; /* is parameter relation a regclass, or its name? */
 	SPIPlanPtr plan;
+	TcColumn column_list[N_PARAMS]; /* the same INSERT without a statement */
+	TcColumns columns;
 } PlanEntry;
 
 struct TcAudit
@@ -129,21 +135,26 @@ check_audit_columns(Relation rel, Oid audit, const char *audit_name)
 							   psprintf("Column \"%s\" is missing.", param_columns[i]));
 }
 
-/* Prepares the INSERT. */
-static SPIPlanPtr
-prepare_insert(const PlanKey *key, bool relation_is_oid)
+/* Types of the INSERT's parameters; returns how many there are. */
+static int
+param_types(const PlanKey *key, bool relation_is_oid, Oid types[N_PARAMS])
 {
-	int n_params = OidIsValid(key->company_type) ? N_PARAMS : N_PARAMS - 1;
-	Oid types[N_PARAMS];
-	StringInfoData sql;
-	SPIPlanPtr plan;
-
 	for (int i = 0; i < N_PARAMS; i++)
 		types[i] = TEXTOID;
 	types[PARAM_AT] = TIMESTAMPTZOID;
 	types[PARAM_COMPANY] = key->company_type;
 	if (relation_is_oid)
 		types[PARAM_RELATION] = REGCLASSOID;
+	return OidIsValid(key->company_type) ? N_PARAMS : N_PARAMS - 1;
+}
+
+/* Prepares the INSERT. */
+static SPIPlanPtr
+prepare_insert(const PlanKey *key, Oid *types, int n_params)
+{
+	StringInfoData sql;
+	SPIPlanPtr plan;
+
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s (",
 					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(key->audit)),
@@ -180,15 +191,24 @@ find_insert(const PlanKey *key, Relation rel, const char *audit_name)
 	if (entry == NULL)
 	{
 		bool relation_is_oid;
+		Oid types[N_PARAMS];
+		int n_params;
 		SPIPlanPtr plan;
 
 		check_audit_columns(rel, key->audit, audit_name);
 		relation_is_oid =
 			get_atttype(key->audit, get_attnum(key->audit, "relation")) == REGCLASSOID;
-		plan = prepare_insert(key, relation_is_oid);
+		n_params = param_types(key, relation_is_oid, types);
+		plan = prepare_insert(key, types, n_params);
 		entry = hash_search(plans, key, HASH_ENTER, NULL);
 		entry->plan = plan;
 		entry->relation_is_oid = relation_is_oid;
+		for (int i = 0; i < n_params; i++)
+			entry->column_list[i] = (TcColumn){param_columns[i], types[i]};
+		entry->columns = (TcColumns){.list = entry->column_list,
+									 .count = n_params,
+									 .written = n_params,
+									 .inserts_only = true};
 	}
 	return entry;
 }
@@ -297,58 +317,86 @@ row_key(const TcAudit *audit, TupleTableSlot *row)
 	return key;
 }
 
-/* Fills the values of the INSERT. */
+/* A text or NULL as a value. */
 static void
-fill_params(const TcAudit *audit, TupleTableSlot *row, Datum *values, char *nulls)
+set_text(TcRow *row, int column, const char *text)
 {
-	bool isnull = true;
+	row->nulls[column] = text == NULL;
+	row->values[column] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
 
-	memset(nulls, ' ', N_PARAMS);
-	values[PARAM_RELATION] = audit->insert->relation_is_oid
-								 ? ObjectIdGetDatum(audit->relation)
-								 : CStringGetTextDatum(audit->relation_name);
-	values[PARAM_KEY] = CStringGetTextDatum(row_key(audit, row));
-	values[PARAM_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[PARAM_ROLE] = CStringGetTextDatum(GetUserNameFromId(GetOuterUserId(), false));
-	if (tc_lifecycle_reason() != NULL)
-		values[PARAM_REASON] = CStringGetTextDatum(tc_lifecycle_reason());
+/* Fills the values of the INSERT that are the same for all moves. */
+static void
+fill_row(const TcAudit *audit, TupleTableSlot *moved, TcRow *row)
+{
+	memset(row, 0, sizeof(*row));
+	if (audit->insert->relation_is_oid)
+		row->values[PARAM_RELATION] = ObjectIdGetDatum(audit->relation);
 	else
-		nulls[PARAM_REASON] = 'n';
-	if (tc_lifecycle_event() != NULL)
-		values[PARAM_EVENT] = CStringGetTextDatum(tc_lifecycle_event());
-	else
-		nulls[PARAM_EVENT] = 'n';
+		set_text(row, PARAM_RELATION, audit->relation_name);
+	set_text(row, PARAM_KEY, row_key(audit, moved));
+	row->values[PARAM_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	set_text(row, PARAM_ROLE, GetUserNameFromId(GetOuterUserId(), false));
+	set_text(row, PARAM_REASON, tc_lifecycle_reason());
+	set_text(row, PARAM_EVENT, tc_lifecycle_event());
+	row->nulls[PARAM_COMPANY] = true;
 	if (audit->company_column != InvalidAttrNumber)
-		values[PARAM_COMPANY] = slot_getattr(row, audit->company_column, &isnull);
-	if (isnull)
-		nulls[PARAM_COMPANY] = 'n';
+		row->values[PARAM_COMPANY] =
+			slot_getattr(moved, audit->company_column, &row->nulls[PARAM_COMPANY]);
+}
+
+/* Writes the row without a statement; false if that cannot be, or if it may not be written. */
+static bool
+insert_directly(const PlanEntry *insert, TcRow *row)
+{
+	Oid audit = insert->key.audit;
+	TcDirect *table;
+
+	if (pg_class_aclcheck(audit, GetUserId(), ACL_INSERT) != ACLCHECK_OK ||
+		check_enable_rls(audit, InvalidOid, true) == RLS_ENABLED)
+		return false;
+	table = tc_direct_open(audit, &insert->columns, row);
+	if (table == NULL)
+		return false;
+	tc_direct_insert(table, row);
+	tc_direct_close(table);
+	return true;
+}
+
+/* Writes the row by the statement. */
+static void
+insert_by_statement(const PlanEntry *insert, TcRow *row)
+{
+	char nulls[N_PARAMS];
+	int result;
+
+	for (int i = 0; i < N_PARAMS; i++)
+		nulls[i] = row->nulls[i] ? 'n' : ' ';
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	result = SPI_execute_plan(insert->plan, row->values, nulls, false, 0);
+	if (result != SPI_OK_INSERT)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	SPI_finish();
 }
 
 /* Writes one move. */
 void
-tc_audit_write(const TcAudit *audit, TupleTableSlot *row, const char *from_state,
+tc_audit_write(const TcAudit *audit, TupleTableSlot *moved, const char *from_state,
 			   const char *to_state)
 {
-	Datum values[N_PARAMS] = {0};
-	char nulls[N_PARAMS];
+	TcRow row;
 	Oid user;
-	int sec_context, result;
+	int sec_context;
 
-	fill_params(audit, row, values, nulls);
-	if (from_state != NULL)
-		values[PARAM_FROM] = CStringGetTextDatum(from_state);
-	else
-		nulls[PARAM_FROM] = 'n';
-	values[PARAM_TO] = CStringGetTextDatum(to_state);
+	fill_row(audit, moved, &row);
+	set_text(&row, PARAM_FROM, from_state);
+	set_text(&row, PARAM_TO, to_state);
 	GetUserIdAndSecContext(&user, &sec_context);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
 	/* an error, or the abort of a subtransaction, gives the identity back as well */
 	SetUserIdAndSecContext(audit->owner,
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
-	result = SPI_execute_plan(audit->insert->plan, values, nulls, false, 0);
+	if (!insert_directly(audit->insert, &row))
+		insert_by_statement(audit->insert, &row);
 	SetUserIdAndSecContext(user, sec_context);
-	if (result != SPI_OK_INSERT)
-		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
-	SPI_finish();
 }

@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 
 #include "errors.h"
+#include "inval.h"
 #include "rate_args.h"
 #include "rate_policy.h"
 #include "ready.h"
@@ -115,7 +116,7 @@ static Oid defaults_index_oid = InvalidOid;
 
 /* Relcache callback: a policy changed. */
 static void
-policies_changed(Datum arg, Oid relid)
+policies_changed(Oid relid)
 {
 	if (relid == InvalidOid || relid == policies_oid || relid == defaults_oid)
 	{
@@ -146,7 +147,7 @@ reset_cache(void)
 
 	if (cache_context == NULL)
 	{
-		CacheRegisterRelcacheCallback(policies_changed, (Datum) 0);
+		tc_on_relation_change(policies_changed);
 		cache_context = AllocSetContextCreate(CacheMemoryContext, "tenantcall rate policies",
 											  ALLOCSET_DEFAULT_SIZES);
 	}

@@ -32,6 +32,7 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "inval.h"
 #include "scope.h"
 
 /* Columns of the registry, in their order. */
@@ -52,7 +53,7 @@ static bool callbacks_registered = false;
 
 /* Relcache callback: the registry changed. */
 static void
-relation_changed(Datum arg, Oid relid)
+relation_changed(Oid relid)
 {
 	if (relid != InvalidOid && relid != registry_relid)
 		return;
@@ -74,7 +75,7 @@ register_callbacks(void)
 {
 	if (callbacks_registered)
 		return;
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	tc_on_relation_change(relation_changed);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
 	callbacks_registered = true;
 }

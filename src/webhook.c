@@ -87,7 +87,7 @@ static TcStatement delete_key = {
 
 /* Relation cache callback. */
 static void
-secrets_changed(Datum arg, Oid relid)
+secrets_changed(Oid relid)
 {
 	if (relid == InvalidOid || relid == secrets_relid)
 		stale = true;
@@ -122,7 +122,7 @@ prepare_memory(void)
 	AcceptInvalidationMessages();
 	if (!registered)
 	{
-		CacheRegisterRelcacheCallback(secrets_changed, (Datum) 0);
+		tc_on_relation_change(secrets_changed);
 		secrets_context = AllocSetContextCreate(TopMemoryContext, "tenantcall webhook keys",
 												ALLOCSET_DEFAULT_SIZES);
 		registered = true;

@@ -1,13 +1,15 @@
 #!/usr/bin/python3
-"""Events taken in by ingest_retell(), and numbers looked up, beside what applications do instead.
+"""Events taken in by ingest_retell(), beside what the application this grew from did instead.
 
-    test/bench/calls.py [CALLS [NUMBERS]]         default 400 calls of three events, 100,000 numbers
+    test/bench/calls.py [CALLS [AUDIT]]      default 1,400 calls of three events, 1,000,000 audit rows
 
-ingest: one statement per event, against the five statements that the application this grew from
-sent over the wire (look up the number, look up the call, insert or update it, set its status,
-write a log row), each in autocommit, prepared, with the same durability.  look-up: 1,000 numbers
-in one statement, against a SQL function over the same table.  The two sides run in turns; medians
-of the rounds are compared.  Exits with 1 if a budget is missed.
+What it did for each event are five prepared statements over the wire: look up the number, look up
+the call, insert or update it, set its status, write a log row; each in autocommit (as it was), or
+all those of a batch in one transaction.  Ours is one statement per event, or one per batch of 100
+events, which travel with it.  All over the same socket, with the same durability; the sides run in
+turns, and medians of the rounds are compared, with fsync on and off.  Then the same with a large
+audit trail over several months, and after the oldest months were dropped, against an empty one.
+Exits with 1 if a budget is missed.
 """
 import hashlib
 import hmac
@@ -24,21 +26,21 @@ from pgserver import Cluster, Install, Workspace, main_guard, say
 
 KEY = "bench-key-of-the-account"
 ROUNDS = 7
+BATCH = 100
 SETUP = """
 CREATE EXTENSION tenantcall;
 SELECT tenantcall.create_tables();
-SELECT tenantcall.set_webhook_key('retell', 'bench', %s);
+SELECT tenantcall.set_webhook_key('retell', 'bench', 'bench-key-of-the-account');
 SELECT tenantcall.create_company('Bench', 'DE', 'Europe/Berlin');
 BEGIN;
 SELECT tenantcall.enter(1);
 INSERT INTO telephony.branches (name) VALUES ('Bench');
 COMMIT;
 SELECT tenantcall.assign_number('+49301234567', 1, 1);
-CREATE ROLE bench_gateway LOGIN;
 SELECT tenantcall.grant_gateway('bench_gateway');
-CREATE SCHEMA app AUTHORIZATION bench_gateway;
 """
 APP = """
+CREATE SCHEMA app AUTHORIZATION bench_gateway;
 CREATE TABLE app.phone_numbers (id bigint PRIMARY KEY, company_id bigint, branch_id bigint, number text UNIQUE);
 CREATE TABLE app.calls (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, company_id bigint, branch_id bigint,
     provider_call_id text UNIQUE, from_number text, to_number text, status text, started_at timestamptz,
@@ -47,6 +49,22 @@ CREATE TABLE app.webhook_logs (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KE
     payload jsonb, created_at timestamptz DEFAULT now());
 INSERT INTO app.phone_numbers VALUES (1, 1, 1, '+49301234567');
 """
+AUDIT = """
+DO $$
+BEGIN
+    FOR i IN 1..{months} LOOP
+        EXECUTE format('CREATE TABLE telephony.call_transitions_old_%s PARTITION OF telephony.call_transitions '
+            'FOR VALUES FROM (%L) TO (%L)', i, date_trunc('month', now()) - make_interval(months => i),
+            date_trunc('month', now()) - make_interval(months => i - 1));
+    END LOOP;
+END $$;
+INSERT INTO telephony.call_transitions (company_id, relation, key, from_state, to_state, at, by_role, event)
+SELECT 1, 'telephony.calls', g, 'ongoing', 'completed', date_trunc('month', now()) - interval '1 month' * (g % {months})
+    - interval '1 day', 'bench_gateway', 'call_ended' FROM generate_series(1, {months_rows}) AS g;
+INSERT INTO telephony.call_transitions (company_id, relation, key, from_state, to_state, by_role, event)
+SELECT 1, 'telephony.calls', g, 'ongoing', 'completed', 'bench_gateway', 'call_ended' FROM generate_series(1, {rows}) AS g;
+"""
+DROP = """DO $$ BEGIN FOR i IN 4..9 LOOP EXECUTE format('DROP TABLE telephony.call_transitions_old_%s', i); END LOOP; END $$"""
 STATUS = {"call_started": "ongoing", "call_ended": "completed", "call_analyzed": "analyzed"}
 
 
@@ -66,11 +84,21 @@ def event(name, call_id, now):
     return name, call, body, f"v={now},d={digest}"
 
 
-def ours(cursor, events):
+def single(cursor, events):
     """One statement per event."""
     for _, _, body, signature in events:
         cursor.execute("SELECT outcome FROM tenantcall.ingest_retell(%s::text, %s)", (body, signature), prepare=True)
         assert cursor.fetchone()[0] == "applied"
+
+
+def batched(cursor, events):
+    """One statement per 100 events."""
+    for i in range(0, len(events), BATCH):
+        part = events[i:i + BATCH]
+        cursor.execute("SELECT count(*) FROM unnest(%s::text[], %s::text[]) AS m (body, signature), "
+                       "tenantcall.ingest_retell(m.body, m.signature) AS i WHERE i.outcome = 'applied'",
+                       ([e[2] for e in part], [e[3] for e in part]), prepare=True)
+        assert cursor.fetchone()[0] == len(part)
 
 
 def theirs(cursor, events):
@@ -94,6 +122,13 @@ def theirs(cursor, events):
         cursor.execute("INSERT INTO app.webhook_logs (company_id, event, payload) VALUES (%s, %s, %s)", (company, name, body), prepare=True)
 
 
+def theirs_batched(cursor, events):
+    """The same, with a transaction per 100 events."""
+    for i in range(0, len(events), BATCH):
+        with cursor.connection.transaction():
+            theirs(cursor, events[i:i + BATCH])
+
+
 def timed(run, *arguments):
     """Seconds that it takes."""
     start = time.perf_counter()
@@ -104,71 +139,82 @@ def timed(run, *arguments):
 def report(name, ours_rate, their_rate, unit, budget):
     """Prints one comparison; True if the budget is kept."""
     ratio = ours_rate / their_rate
-    say(f"{name:<28}{ours_rate:>12,.0f}{their_rate:>12,.0f} {unit:<10}{ratio:>7.2f} x   "
-        f"at least {budget} x   {'ok' if ratio >= budget else 'MISSED'}")
-    return ratio >= budget
+    verdict = "" if budget is None else f"at least {budget} x   {'ok' if ratio >= budget else 'MISSED'}"
+    say(f"{name:<34}{ours_rate:>12,.0f}{their_rate:>12,.0f} {unit:<10}{ratio:>7.2f} x   {verdict}".rstrip())
+    return budget is None or ratio >= budget
+
+
+def make_events(turn, which, calls):
+    """The events of some calls, in the order of their lives."""
+    now = int(time.time() * 1000) + 1
+    return [event(name, f"call_{turn}_{which}_{i}", now) for i in range(calls) for name in STATUS]
+
+
+def measure(cluster, calls):
+    """Events per second of each way, as medians."""
+    ways = (single, batched, theirs, theirs_batched)
+    rates = {way: [] for way in ways}
+    with cluster.connect(role="bench_gateway", autocommit=True) as connection, connection.cursor() as cursor:
+        for turn in range(ROUNDS + 1):
+            for way in ways if turn % 2 else reversed(ways):
+                events = make_events(f"{connection.info.backend_pid}_{turn}", way.__name__, calls // ROUNDS)
+                spent = timed(way, cursor, events)
+                if turn > 0:
+                    rates[way].append(len(events) / spent)
+    return [statistics.median(rates[way]) for way in ways]
 
 
 def bench_ingest(cluster, calls):
-    """Events per second on one connection."""
-    rates = ([], [])
-    with cluster.connect(role="bench_gateway", autocommit=True) as connection, connection.cursor() as cursor:
-        for turn in range(ROUNDS + 1):
-            now = int(time.time() * 1000) + 1
-            events = [event(name, f"call_{turn}_{i}", now) for i in range(calls // ROUNDS) for name in STATUS]
-            for which in ((0, 1) if turn % 2 else (1, 0)):
-                spent = timed((ours, theirs)[which], cursor, events)
-                if turn > 0:
-                    rates[which].append(len(events) / spent)
-    return report("ingest, fsync on", statistics.median(rates[0]), statistics.median(rates[1]), "events/s", 4)
-
-
-def bench_lookup(cluster, numbers):
-    """Look-ups per second within one statement."""
-    cluster.sql(f"""
-        ALTER TABLE telephony.phone_numbers DISABLE TRIGGER ALL;
-        INSERT INTO telephony.phone_numbers (company_id, branch_id, number)
-            SELECT 1, 1, '+49' || (40000000000 + g) FROM generate_series(1, {numbers}) AS g;
-        ALTER TABLE telephony.phone_numbers ENABLE TRIGGER ALL;
-        CREATE FUNCTION app.resolve(wanted text) RETURNS TABLE (company_id bigint, branch_id bigint, phone_number_id bigint, status text)
-            LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-            SELECT n.company_id, n.branch_id, n.phone_number_id, c.status FROM telephony.phone_numbers AS n
-            JOIN telephony.companies AS c USING (company_id) WHERE n.number = wanted AND n.released_at IS NULL $$;
-        GRANT EXECUTE ON FUNCTION app.resolve TO bench_gateway;
-        CREATE TABLE app.wanted (number text);
-        INSERT INTO app.wanted SELECT '+49' || (40000000001 + floor(random() * {numbers}))::bigint FROM generate_series(1, 1000);
-        GRANT SELECT ON app.wanted TO bench_gateway;
-        """)
-    cluster.sql("VACUUM (ANALYZE) telephony.phone_numbers")
+    """Each way of ours against each way of theirs."""
     kept = True
-    with cluster.connect(role="bench_gateway", autocommit=True) as connection, connection.cursor() as cursor:
-        for name, cache in (("look-up, from memory", 10000), ("look-up, read each time", 16)):
-            cluster.sql(f"ALTER DATABASE {connection.info.dbname} SET tenantcall.directory_cache_size = {cache}")
-            rates = ([], [])
-            with cluster.connect(role="bench_gateway", autocommit=True) as own, own.cursor() as other:
-                for turn in range(ROUNDS + 1):
-                    for which in (0, 1):
-                        call = ("tenantcall.resolve_phone", "app.resolve")[which]
-                        spent = timed(other.execute, f"SELECT count(r.company_id) FROM app.wanted AS w, {call}(w.number) AS r")
-                        assert other.fetchone()[0] == 1000
-                        if turn > 0:
-                            rates[which].append(1000 / spent)
-            kept &= report(f"{name} of {numbers:,}", statistics.median(rates[0]), statistics.median(rates[1]), "numbers/s", 5)
+    for fsync in ("on", "off"):
+        cluster.sql(f"ALTER SYSTEM SET fsync = {fsync}")
+        cluster.sql("SELECT pg_reload_conf()")
+        one, many, five, five_batched = measure(cluster, calls)
+        say(f"fsync {fsync}")
+        kept &= report("a batch, five autocommitted", many, five, "events/s", 4)
+        kept &= report("a batch, five in a batch", many, five_batched, "events/s", 4)
+        report("one event, five autocommitted", one, five, "events/s", None)
     return kept
 
 
+def bench_audit(cluster, calls, rows):
+    """What a large audit trail does to taking in events: two databases in turns, one without it."""
+    def compare(name):
+        rates = {dbname: [] for dbname in ("large", "small")}
+        for turn in range(2 * ROUNDS + 1):
+            for dbname in sorted(rates, reverse=turn % 2):
+                with cluster.connect(role="bench_gateway", dbname=dbname, autocommit=True) as connection, \
+                        connection.cursor() as cursor:
+                    batched(cursor, make_events(turn, f"{name}_first", 10))
+                    events = make_events(turn, name, calls // ROUNDS)
+                    rates[dbname].append(len(events) / timed(batched, cursor, events))
+        return report(name, statistics.median(rates["large"][1:]), statistics.median(rates["small"][1:]), "events/s", 0.9)
+
+    for dbname in ("large", "small"):
+        cluster.sql(f"CREATE DATABASE {dbname}")
+        cluster.sql(SETUP, dbname=dbname)
+    cluster.sql(AUDIT.format(months=9, rows=rows // 10, months_rows=rows - rows // 10), dbname="large")
+    cluster.sql("VACUUM (ANALYZE) telephony.call_transitions", dbname="large")
+    say(f"{'':<34}{'with it':>12}{'without':>12}")
+    kept = compare(f"{rows:,} audit rows")
+    cluster.sql(DROP, dbname="large")
+    return compare("... and old partitions dropped") and kept
+
+
 def main():
-    """Runs both."""
-    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 400
-    numbers = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
+    """Runs all."""
+    calls = int(sys.argv[1]) if len(sys.argv) > 1 else 1400
+    audit = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
     with Workspace() as work:
-        cluster = Cluster(work, Install.build(work), conf={"fsync": "on", "shared_buffers": "512MB", "max_wal_size": "4GB"}).start()
-        cluster.sql(SETUP.replace("%s", f"'{KEY}'"))
+        cluster = Cluster(work, Install.build(work), conf={"shared_buffers": "512MB", "max_wal_size": "4GB"}).start()
+        cluster.sql("CREATE ROLE bench_gateway LOGIN")
+        cluster.sql(SETUP)
         cluster.sql(APP)
         cluster.sql("GRANT ALL ON ALL TABLES IN SCHEMA app TO bench_gateway; GRANT ALL ON ALL SEQUENCES IN SCHEMA app TO bench_gateway")
-        say(f"{'':<28}{'tenantcall':>12}{'instead':>12}")
+        say(f"{'':<34}{'tenantcall':>12}{'instead':>12}")
         kept = bench_ingest(cluster, calls)
-        kept &= bench_lookup(cluster, numbers)
+        kept &= bench_audit(cluster, calls, audit)
     return 0 if kept else 1
 
 

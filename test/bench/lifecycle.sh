@@ -3,7 +3,8 @@
 #
 #   eval "$(test/setup/dev env)"; test/bench/lifecycle.sh [ROWS [ROUNDS]]
 #
-# Moves every row of four equal tables, in turn, in each round: without a trigger, with
+# Moves the rows of four equal tables, in turn, in each round, all by one statement or each by a
+# statement of its own: without a trigger, with
 # track_lifecycle() (no audit), and with a PL/pgSQL trigger that asks a lookup table, as BEFORE
 # trigger (the usual way) and as AFTER trigger (which does what ours does).  Prints medians of the
 # time, and of the cost per row over no trigger in the same round, and ours as a share of
@@ -47,24 +48,36 @@ ANALYZE;
 SQL
 
 tables="bare tracked plpgsql_before plpgsql_after"
-for table in $tables; do
-	cat <<SQL
+single=$((rows < 5000 ? rows : 5000))
+
+# Prints the script of one round: $1 is what moves the rows of a table
+round_of()
+{
+	for table in $tables; do
+		cat <<SQL
 VACUUM $table;
 BEGIN;
 \\timing on
-UPDATE $table SET status = 'ongoing';
+$(printf "$1" "$table")
 \\timing off
 ROLLBACK;
 SQL
-done >"$dir/round.sql"
-round=0
-while [ $round -le "$rounds" ]; do
-	# the first round warms up
-	psql -X -q -v ON_ERROR_STOP=1 -d $db -f "$dir/round.sql" |
-		sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | paste -s -d ' ' >>"$dir/times"
-	round=$((round + 1))
-done
-awk -v rows="$rows" -v tables="$tables" '
+	done
+}
+
+# Runs the rounds and prints medians: $1 is the title, $2 the script, $3 the rows that it moves
+measure()
+{
+	round=0
+	rm -f "$dir/times"
+	echo "$1"
+	while [ $round -le "$rounds" ]; do
+		# the first round warms up
+		psql -X -q -v ON_ERROR_STOP=1 -d $db -f "$2" |
+			sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | paste -s -d ' ' >>"$dir/times"
+		round=$((round + 1))
+	done
+	awk -v rows="$3" -v tables="$tables" '
 	function median(values, n,   i, j, t) {
 		for (i = 2; i <= n; i++)
 			for (j = i; j > 1 && values[j - 1] > values[j]; j--) {
@@ -82,4 +95,14 @@ awk -v rows="$rows" -v tables="$tables" '
 		}
 		printf "tracked costs %.3f of plpgsql_before, %.3f of plpgsql_after (budget: 0.200)\n",
 			cost[2] / cost[3], cost[2] / cost[4]
+		exit cost[2] > 0.2 * (cost[3] < cost[4] ? cost[3] : cost[4])
 	}' "$dir/times"
+}
+
+round_of "UPDATE %s SET status = 'ongoing';" >"$dir/bulk.sql"
+round_of "DO \$\$ BEGIN FOR i IN 1..$single LOOP UPDATE %s SET status = 'ongoing' WHERE call_id = i; END LOOP; END \$\$;" \
+	>"$dir/single.sql"
+kept=0
+measure "one statement for all rows" "$dir/bulk.sql" "$rows" || kept=1
+measure "a statement for each row" "$dir/single.sql" "$single" || kept=1
+exit $kept

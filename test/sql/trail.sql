@@ -54,12 +54,12 @@ SELECT outcome, count(*) FROM generate_series(1, 250) AS n, trail_body(n::text, 
 RESET ROLE;
 SELECT tenantcall.set_company_status(:c2, 'active') \g /dev/null
 SET ROLE regress_tc_trail_gateway;
-SELECT outcome, count(*) FROM generate_series(1, 350) AS n, trail_body(n::text, 'trail 3', '+4930810002') AS b,
+SELECT outcome, count(*) FROM generate_series(1, 350) AS n, trail_body(n::text, 'trail 3.' || n, '+4930810002') AS b,
     tenantcall.accept_function_call(b, trail_sign(b)) GROUP BY 1;
 RESET ROLE;
 SELECT CASE company_id WHEN :c1 THEN 1 WHEN :c2 THEN 2 END AS company, kind, outcome, reason, sum(refused) AS refused, by_role
 FROM telephony.refusals WHERE company_id IN (:c1, :c2) GROUP BY 1, 2, 3, 4, 6 ORDER BY 1, 2, 3;
-SELECT CASE company_id WHEN :c1 THEN 1 WHEN :c2 THEN 2 END AS company, kind, outcome, reason, source, event, provider_call_id, by_role, count(*) BETWEEN 1 AND 200 AS bounded, max(from_number)
+SELECT CASE company_id WHEN :c1 THEN 1 WHEN :c2 THEN 2 END AS company, kind, outcome, reason, source, event, split_part(provider_call_id, '.', 1) AS call, by_role, count(*) BETWEEN 1 AND 200 AS bounded, max(from_number)
 FROM telephony.tenant_decisions WHERE company_id IN (:c1, :c2) AND kind <> 'enter' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 HAVING event = ANY ('{f,call_started,call_ended,call_inbound}') ORDER BY 1, min(decision_id);
 SELECT kind, outcome, reason, by_role, sum(refused) FROM tenantcall.unplaced_refusals WHERE by_role = 'regress_tc_trail_gateway' GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3;
 -- many in a transaction, and what savepoints undo is not counted

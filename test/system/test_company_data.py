@@ -83,7 +83,7 @@ def test_no_table_is_left_out(db, role):
     db.sql(f"SELECT tenantcall.grant_admin('{admin}')")
     company = make(db, 3)
     with db.connect(autocommit=True) as root:
-        there = {name for name, in root.execute("""
+        there = {name for name, in root.execute(r"""
             SELECT c.oid::regclass::text FROM pg_class AS c
             JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname IN ('company_id', 'verified_for')
             WHERE c.relnamespace IN ('telephony'::regnamespace, 'tenantcall'::regnamespace)
