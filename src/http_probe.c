@@ -32,7 +32,8 @@
 #include "http_shmem.h"
 
 #define SLOTS 64
-#define LOOK_MS 1000 /* then look whether the worker is still there */
+#define LOOK_MS 1000  /* then look whether the worker is still there */
+#define GRACE_MS 5000 /* beyond the deadline, by which the worker has to answer */
 #define NS_PER_US INT64CONST(1000)
 
 typedef enum SlotState
@@ -151,6 +152,11 @@ wait_for_worker(TimestampTz give_up)
 
 		if (left == 0 && !tc_http_worker_alive())
 			report_no_worker();
+		if (TimestampDifferenceExceeds(give_up, GetCurrentTimestamp(), GRACE_MS))
+			ereport(ERROR,
+					(errcode(ERRCODE_TC_UNAVAILABLE), errmsg("the HTTP worker does not answer"),
+					 errhint("See the server log, and what the worker is doing in "
+							 "pg_stat_activity.")));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 left > 0 ? Min(left, LOOK_MS) : LOOK_MS,
 						 tc_wait_event("TenantcallHttpAnswer"));
