@@ -3,6 +3,7 @@
 #   make            build                       make install     install into the server of PG_CONFIG
 #   make demo       the main job, end to end    make test        every test
 #   make check-unit unit tests under sanitizers make matrix      build and test on 15, 17 and 18
+#   make fuzz       fuzzers, FUZZ_SECONDS each
 #   make format     clang-format                make lint        static checks
 #   make bench      the budgets, side by side   make clean
 #   make bench-publish  longer: plots and figures for README.md
@@ -58,7 +59,7 @@ TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(o
 UNIT_CC := $(if $(filter command environment,$(origin CC)),$(CC),gcc)
 
 # These goals bring what they need with them, the server's headers included.
-FREE_GOALS = test demo bench bench-publish matrix check-unit format lint clean distclean META.json unit-programs \
+FREE_GOALS = test demo bench bench-publish fuzz matrix check-unit format lint clean distclean META.json unit-programs \
 	test/unit/%
 
 ifneq ($(PGXS),)
@@ -71,7 +72,7 @@ clean:
 	rm -rf $(EXTRA_CLEAN) src/*.o src/*.bc tenantcall.so
 endif
 
-.PHONY: test demo bench bench-publish matrix check-unit format lint
+.PHONY: test demo bench bench-publish fuzz matrix check-unit format lint
 
 # Objects are rebuilt when the server or the compiler is another than last time.
 BUILD_STAMP = build/for
@@ -131,6 +132,11 @@ demo:
 bench:
 	@$(TEST_ENV) test/setup/packages bench
 	@$(TEST_ENV) test/bench/run
+
+# Of each fuzzer; a minute for all of them together is part of make test.
+FUZZ_SECONDS ?= 600
+fuzz:
+	@test/fuzz/run $(FUZZ_SECONDS)
 
 # Longer; writes the plots in docs and the section "Measured" of README.md.
 bench-publish:

@@ -78,10 +78,10 @@ FROM (VALUES
     ('webhook', 'default', 'company', 2, 6000, 60000000000, 0, true),
     ('inbound_call', 'default', 'company', 3, 600, 60000000000, 0, true),
     -- one call gone wild: 20 functions a minute, 50 a day (no call is longer), 10 of one function;
-    -- whichever refuses, the call pauses for 300 s
-    ('call_guard', 'per_minute', 'call', 4, 20, 60000000000, 300000000000, false),
-    ('call_guard', 'per_call', 'call', 5, 50, 86400000000000, 0, false),
-    ('call_guard', 'per_function', 'function', 6, 10, 86400000000000, 0, false)
+    -- whichever refuses, the call pauses for 300 s; in shadow mode until somebody wants it
+    ('call_guard', 'per_minute', 'call', 4, 20, 60000000000, 300000000000, true),
+    ('call_guard', 'per_call', 'call', 5, 50, 86400000000000, 0, true),
+    ('call_guard', 'per_function', 'function', 6, 10, 86400000000000, 0, true)
 ) AS p (policy, bandwidth, level, policy_id, tokens, period_ns, pause_ns, shadow);
 
 SELECT pg_catalog.pg_extension_config_dump('tenantcall.rate_policies', '');

@@ -312,6 +312,12 @@ DECLARE
                                  FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                                  WHERE c.oid = $4), '');
 BEGIN
+    IF NOT has_function_privilege('tenantcall.lifecycle_trigger()', 'EXECUTE') THEN
+        RAISE EXCEPTION 'role "%" may not give lifecycles to tables', current_user
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'Superusers may, and who owns the table and was given the right.',
+                  HINT = format('As a superuser, run SELECT tenantcall.grant_tracking(%L).', current_user);
+    END IF;
     PERFORM tenantcall.require_trackable($1);
     IF num_nulls($2, $3) > 0 THEN
         RAISE EXCEPTION 'state_column and lifecycle must not be NULL' USING ERRCODE = 'null_value_not_allowed';
@@ -339,6 +345,12 @@ CREATE FUNCTION tenantcall.untrack_lifecycle(rel regclass) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
 BEGIN
+    IF NOT has_function_privilege('tenantcall.lifecycle_trigger()', 'EXECUTE') THEN
+        RAISE EXCEPTION 'role "%" may not give lifecycles to tables', current_user
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'Superusers may, and who owns the table and was given the right.',
+                  HINT = format('As a superuser, run SELECT tenantcall.grant_tracking(%L).', current_user);
+    END IF;
     PERFORM tenantcall.require_trackable($1);
     IF NOT tenantcall.drop_lifecycle_trigger($1) THEN
         RAISE EXCEPTION 'table % does not follow a lifecycle', $1

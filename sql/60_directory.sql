@@ -88,6 +88,11 @@ $$;
 COMMENT ON FUNCTION tenantcall.credential_guard_trigger() IS 'internal: keeps applications from naming another company''s calendar account';
 REVOKE ALL ON FUNCTION tenantcall.credential_guard_trigger() FROM PUBLIC;
 
+CREATE FUNCTION tenantcall.time_zone_trigger() RETURNS trigger
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tc_time_zone_trigger';
+COMMENT ON FUNCTION tenantcall.time_zone_trigger() IS 'internal: time zones are names of the IANA data base';
+REVOKE ALL ON FUNCTION tenantcall.time_zone_trigger() FROM PUBLIC;
+
 CREATE FUNCTION tenantcall.set_webhook_key(provider text, kid text, secret text, company_id bigint DEFAULT NULL) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_set_webhook_key';
 COMMENT ON FUNCTION tenantcall.set_webhook_key(text, text, text, bigint) IS 'stores a live webhook key, encrypted; of one company, or (NULL) of the provider account';

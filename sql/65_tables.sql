@@ -226,10 +226,11 @@ BEGIN
     ) PARTITION BY RANGE (at);
     ALTER SEQUENCE call_transitions_transition_id_seq OWNED BY call_transitions.transition_id;
     CREATE INDEX call_transitions_key_idx ON call_transitions (company_id, key);
+    CREATE SEQUENCE tenant_decisions_decision_id_seq;
     CREATE TABLE tenant_decisions
     (
         company_id bigint NOT NULL REFERENCES companies,
-        decision_id bigint GENERATED ALWAYS AS IDENTITY,
+        decision_id bigint NOT NULL DEFAULT nextval('tenant_decisions_decision_id_seq'),
         decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         kind text NOT NULL, -- inbound, event, function_call, match, lease, enter
         outcome text NOT NULL,
@@ -241,10 +242,12 @@ BEGIN
         from_number text COLLATE "C",
         to_number text COLLATE "C",
         agent text,
+        event text, -- of the platform, where one was decided upon
         by_role text NOT NULL,
         inbound_decision_id bigint, -- of a match: the decision on the inbound request
-        PRIMARY KEY (company_id, decision_id)
-    );
+        PRIMARY KEY (company_id, decision_id, decided_at)
+    ) PARTITION BY RANGE (decided_at);
+    ALTER SEQUENCE tenant_decisions_decision_id_seq OWNED BY tenant_decisions.decision_id;
     CREATE INDEX tenant_decisions_call_idx ON tenant_decisions (company_id, provider_call_id);
     CREATE TABLE function_calls
     (
@@ -263,46 +266,11 @@ BEGIN
         FOREIGN KEY (company_id, call_id) REFERENCES calls ON DELETE CASCADE
     );
     CREATE INDEX function_calls_call_idx ON function_calls (company_id, call_id);
+    CREATE INDEX function_calls_accepted_idx ON function_calls (company_id, accepted_at);
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_call_tables(name) IS 'internal: part of create_tables()';
 REVOKE ALL ON FUNCTION tenantcall.create_call_tables(name) FROM PUBLIC;
-
--- Partitions of the two time-partitioned tables.
-CREATE FUNCTION tenantcall.create_partitions(months integer DEFAULT 3) RETURNS integer
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, tenantcall, pg_temp SET timezone = 'UTC' AS $$
-DECLARE
-    tables_schema name := (SELECT i.schema_name FROM tenantcall.installation AS i);
-    parent text;
-    month timestamptz;
-    part name;
-    made integer := 0;
-BEGIN
-    IF months IS NULL OR months NOT BETWEEN 1 AND 120 THEN
-        RAISE EXCEPTION 'months must be between 1 and 120' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    FOREACH parent IN ARRAY ARRAY['call_events', 'call_transitions'] LOOP
-        FOR month IN SELECT generate_series(date_trunc('month', now()),
-                                            date_trunc('month', now()) + make_interval(months => months - 1),
-                                            '1 month') LOOP
-            part := parent || to_char(month, '_YYYY_MM');
-            CONTINUE WHEN to_regclass(format('%I.%I', tables_schema, part)) IS NOT NULL;
-            EXECUTE format('CREATE TABLE %1$I.%2$I PARTITION OF %1$I.%3$I FOR VALUES FROM (%4$L) TO (%5$L)',
-                           tables_schema, part, parent, month, month + interval '1 month');
-            EXECUTE format('ALTER TABLE %I.%I OWNER TO tenantcall_owner', tables_schema, part);
-            made := made + 1;
-        END LOOP;
-        CONTINUE WHEN to_regclass(format('%I.%I', tables_schema, parent || '_default')) IS NOT NULL;
-        EXECUTE format('CREATE TABLE %1$I.%2$I PARTITION OF %1$I.%3$I DEFAULT',
-                       tables_schema, parent || '_default', parent);
-        EXECUTE format('ALTER TABLE %I.%I OWNER TO tenantcall_owner', tables_schema, parent || '_default');
-    END LOOP;
-    RETURN made;
-END
-$$;
-COMMENT ON FUNCTION tenantcall.create_partitions(integer) IS 'makes missing partitions of call_events and call_transitions for this month and the next ones; returns how many';
-REVOKE ALL ON FUNCTION tenantcall.create_partitions(integer) FROM PUBLIC;
 
 -- Extensions that the tables need, where they are missing.
 CREATE FUNCTION tenantcall.create_requirements() RETURNS void
@@ -361,6 +329,7 @@ BEGIN
         PERFORM tenantcall.create_directory_tables(wanted);
         PERFORM tenantcall.create_service_tables(wanted);
         PERFORM tenantcall.create_call_tables(wanted);
+        PERFORM tenantcall.create_upkeep_tables(wanted);
         PERFORM tenantcall.create_lease_tables(wanted);
         INSERT INTO tenantcall.installation (schema_name, version) VALUES (wanted, tenantcall.version());
         FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(wanted))
@@ -399,6 +368,11 @@ BEGIN
                    'EXECUTE FUNCTION tenantcall.credential_guard_trigger()', tables_schema);
     EXECUTE format('ALTER TABLE %I.branches ENABLE ALWAYS TRIGGER tenantcall_credential_insert, '
                    'ENABLE ALWAYS TRIGGER tenantcall_credential_update', tables_schema);
+    FOREACH cached IN ARRAY ARRAY['companies', 'branches'] LOOP
+        EXECUTE format('CREATE TRIGGER tenantcall_time_zone BEFORE INSERT OR UPDATE ON %I.%I '
+                       'FOR EACH ROW EXECUTE FUNCTION tenantcall.time_zone_trigger()', tables_schema, cached);
+    END LOOP;
+    PERFORM tenantcall.create_upkeep_triggers(tables_schema);
     PERFORM tenantcall.track_lifecycle(format('%I.calls', tables_schema)::regclass, 'status', 'call',
                                        format('%I.call_transitions', tables_schema)::regclass);
 END

@@ -32,6 +32,7 @@ CREATE VIEW tenantcall.role_functions AS
                         'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats', 'set_lifecycle_state',
                         'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined',
                         'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company',
+                        'maintain_partitions', 'expire_rows', 'roll_up_usage', 'unmapped_reasons',
                         'set_concurrency_policy', 'drop_concurrency_policy', 'release_call_lease', 'expire_call_leases']),
         ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
                         'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
@@ -39,9 +40,11 @@ CREATE VIEW tenantcall.role_functions AS
                         'audit_bypasses', 'audit_readers', 'audit_views', 'audit_definers', 'audit_functions',
                         'audit_strangers', 'audit_event_triggers', 'audit_roles', 'audit_other_roles', 'audit_unnoted_roles',
                         'audit_role_functions', 'audit_creation', 'audit_server_access', 'audit_settings',
-                        'audit_setting_severity', 'audit_library', 'audit_publications', 'audit_default_privileges'])
+                        'audit_setting_severity', 'audit_library', 'audit_publications', 'audit_default_privileges']),
+        ('owner', ARRAY['track_lifecycle', 'untrack_lifecycle', 'require_trackable', 'drop_lifecycle_trigger',
+                        'lifecycle_verify', 'lifecycle_trigger'])
     ) AS f (kind, names), unnest(names) AS function;
-COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well';
+COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well; owner: see grant_tracking()';
 REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;
 
 -- Their privileges on the extension's own tables and views.  What is granted beyond is reported
@@ -52,13 +55,13 @@ CREATE VIEW tenantcall.role_relations AS
         ('public', ARRAY['SELECT'], NULL, ARRAY['disconnection_reason_defaults', 'disconnection_reasons']),
         ('app', ARRAY['SELECT'], NULL, ARRAY['stat_rate_limits', 'stat_call_leases']),
         ('app', ARRAY['SELECT'], 'schema_name', ARRAY['installation']),
-        ('admin', ARRAY['SELECT'], NULL, ARRAY['quarantined', 'scoped_tables', 'tracked_tables', 'lifecycles',
+        ('admin', ARRAY['SELECT'], NULL, ARRAY['quarantined', 'unplaced_refusals', 'disconnection_reasons_in_force', 'retention_defaults', 'retentions_in_force', 'scoped_tables', 'tracked_tables', 'lifecycles',
                                                'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
                                                'lifecycle_state_defaults', 'lifecycle_transition_defaults',
                                                'isolation_checks', 'audit_tables', 'audit_references', 'installation',
                                                'role_kinds', 'role_functions', 'role_relations']),
         ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
-         ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions'])
+         ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions', 'retentions'])
     ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;
 COMMENT ON VIEW tenantcall.role_relations IS 'privileges of app, gateway and admin roles on tables and views of tenantcall; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_relations FROM PUBLIC;
@@ -202,6 +205,21 @@ CREATE FUNCTION tenantcall.grant_admin(role name) RETURNS void
 COMMENT ON FUNCTION tenantcall.grant_admin(name) IS 'gives a role the rights of an administrator: directory, secrets, policies; entering a company is recorded; superuser';
 REVOKE ALL ON FUNCTION tenantcall.grant_admin(name) FROM PUBLIC;
 
+-- These functions act with the rights of whoever calls them: on tables of its own, that is.
+CREATE FUNCTION tenantcall.grant_tracking(role name) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION 'argument "role" must not be NULL' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA tenantcall TO %I', role);
+    PERFORM tenantcall.grant_functions(role, 'owner');
+END
+$$;
+COMMENT ON FUNCTION tenantcall.grant_tracking(name) IS 'lets a role give lifecycles to tables that it owns; superuser';
+REVOKE ALL ON FUNCTION tenantcall.grant_tracking(name) FROM PUBLIC;
+
 CREATE FUNCTION tenantcall.revoke_role(role name) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
@@ -220,5 +238,5 @@ BEGIN
     DELETE FROM tenantcall.role_kinds AS k WHERE k.role = revoke_role.role;
 END
 $$;
-COMMENT ON FUNCTION tenantcall.revoke_role(name) IS 'takes back all that grant_app(), grant_gateway() and grant_admin() gave; also of a role that is gone; superuser';
+COMMENT ON FUNCTION tenantcall.revoke_role(name) IS 'takes back all that grant_app(), grant_gateway(), grant_admin() and grant_tracking() gave; also of a role that is gone; superuser';
 REVOKE ALL ON FUNCTION tenantcall.revoke_role(name) FROM PUBLIC;

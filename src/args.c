@@ -8,6 +8,7 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "nodes/value.h"
@@ -65,6 +66,22 @@ tc_arg_text(FunctionCallInfo fcinfo, int arg, const char *name)
 	if (value[0] == '\0')
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("argument \"%s\" must not be empty", name)));
+	return value;
+}
+
+/* The same of what is stored as a name. */
+char *
+tc_arg_name(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	char *value = tc_arg_text(fcinfo, arg, name);
+	int length = pg_mbstrlen(value);
+
+	if (length > TC_NAME_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				 errmsg("argument \"%s\" is too long", name),
+				 errdetail("It has %d characters; at most %d are stored.", length, TC_NAME_MAX),
+				 errhint("Pass a shorter one.")));
 	return value;
 }
 

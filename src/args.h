@@ -13,6 +13,10 @@
 extern int64 tc_arg_id(FunctionCallInfo fcinfo, int arg, const char *name);
 extern char *tc_arg_text(FunctionCallInfo fcinfo, int arg, const char *name);
 
+/* The same of what is stored as a name: at most TC_NAME_MAX characters. */
+#define TC_NAME_MAX 200
+extern char *tc_arg_name(FunctionCallInfo fcinfo, int arg, const char *name);
+
 /* Optional ones: 0 or NULL for NULL. */
 extern int64 tc_arg_optional_id(FunctionCallInfo fcinfo, int arg, const char *name);
 extern char *tc_arg_optional_text(FunctionCallInfo fcinfo, int arg);

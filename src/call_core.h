@@ -15,7 +15,8 @@
 #define TC_SEEN_ENDED 4
 #define TC_SEEN_ANALYZED 8
 #define TC_SEEN_ANY 15
-#define TC_SEEN_DURATION 16 /* not an event: one of them told how long the call was */
+#define TC_SEEN_DURATION 16	 /* not an event: one of them told how long the call was */
+#define TC_SEEN_FORGOTTEN 32 /* nor this: the caller was forgotten, later content is left out */
 
 /* The bit of an event; 0 for events that say nothing of the call's state. */
 extern int tc_call_seen_bit(TcRetellEvent event);

@@ -18,6 +18,7 @@
 #include "act.h"
 #include "call_events.h"
 #include "rows.h"
+#include "trail.h"
 
 /* Columns of call_events: the key, then the rest. */
 static const TcColumn event_columns[] = {
@@ -102,6 +103,7 @@ static TcStored
 count_delivery(const TcDelivery *delivery, const TcCallKey *key, Datum body)
 {
 	TcParams params = {0};
+	uint64 counted;
 	bool isnull;
 
 	param_key(&params, key);
@@ -110,7 +112,10 @@ count_delivery(const TcDelivery *delivery, const TcCallKey *key, Datum body)
 	tc_param_datum(&params, body, false);
 	tc_param_datum(&params, BoolGetDatum(delivery->message.event == TC_RETELL_TRANSCRIPT_UPDATED),
 				   false);
-	if (tc_execute(&count_event, &params) == 0)
+	tc_trail_open();
+	counted = tc_execute(&count_event, &params);
+	tc_trail_close();
+	if (counted == 0)
 		tc_call_report_changed();
 	if (DatumGetBool(tc_result_datum(1, &isnull)))
 		return TC_STORED_ALREADY;
@@ -131,13 +136,14 @@ tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key)
 	return tc_row_insert(&events, &row) ? TC_STORED_NEW : count_delivery(delivery, key, body);
 }
 
-/* Reads the stored events back, each at the place of its bit. */
-void
+/* Reads the stored events back, each at the place of its bit; the bits of those that are there. */
+int
 tc_call_events_read(const TcCallKey *key, TcCallFacts stages[TC_SEEN_ANALYZED + 1])
 {
 	TcParams params = {0};
 	SPITupleTable *rows;
 	uint64 count;
+	int found = 0;
 
 	param_key(&params, key);
 	count = tc_execute(&stored_events, &params);
@@ -149,8 +155,11 @@ tc_call_events_read(const TcCallKey *key, TcCallFacts stages[TC_SEEN_ANALYZED + 
 		Datum received_at = SPI_getbinval(rows->vals[i], rows->tupdesc, 3, &isnull);
 		TcRetellMessage message;
 
-		if (tc_retell_parse_event(body, strlen(body), &message) == NULL)
-			stages[tc_call_seen_bit(message.event)] =
-				tc_call_event_facts(&message, DatumGetTimestampTz(received_at));
+		if (tc_retell_parse_event(body, strlen(body), &message) != NULL)
+			continue;
+		found |= tc_call_seen_bit(message.event);
+		stages[tc_call_seen_bit(message.event)] =
+			tc_call_event_facts(&message, DatumGetTimestampTz(received_at));
 	}
+	return found;
 }

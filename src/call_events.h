@@ -35,8 +35,8 @@ extern TcStored tc_call_event_store(const TcDelivery *delivery, const TcCallKey 
 /* What counts of an event's facts. */
 extern TcCallFacts tc_call_event_facts(const TcRetellMessage *message, TimestampTz received_at);
 
-/* Reads the stored events back, each at the place of its bit. */
-extern void tc_call_events_read(const TcCallKey *key, TcCallFacts stages[TC_SEEN_ANALYZED + 1]);
+/* Reads the stored events back, each at the place of its bit; the bits of those that are there. */
+extern int tc_call_events_read(const TcCallKey *key, TcCallFacts stages[TC_SEEN_ANALYZED + 1]);
 
 /* Raises: only a snapshot older than another session's change can bring us there. */
 extern TC_NORETURN void tc_call_report_changed(void);

@@ -30,6 +30,7 @@
 #include "call_events.h"
 #include "call_row.h"
 #include "calls.h"
+#include "forget.h"
 #include "inval.h"
 #include "lease.h"
 #include "lifecycle.h"
@@ -41,12 +42,20 @@ int tc_calls_function_lease = 120;
 int tc_calls_match_window = 120;
 
 static const TcColumn decision_columns[] = {
-	{"company_id", INT8OID},	  {"branch_id", INT8OID},
-	{"phone_number_id", INT8OID}, {"kind", TEXTOID},
-	{"outcome", TEXTOID},		  {"source", TEXTOID},
-	{"reason", TEXTOID},		  {"provider_call_id", TEXTOID},
-	{"from_number", TEXTOID},	  {"to_number", TEXTOID},
-	{"agent", TEXTOID},			  {"by_role", TEXTOID},
+	{"company_id", INT8OID},
+	{"branch_id", INT8OID},
+	{"phone_number_id", INT8OID},
+	{"decided_at", TIMESTAMPTZOID},
+	{"kind", TEXTOID},
+	{"outcome", TEXTOID},
+	{"source", TEXTOID},
+	{"reason", TEXTOID},
+	{"provider_call_id", TEXTOID},
+	{"from_number", TEXTOID},
+	{"to_number", TEXTOID},
+	{"agent", TEXTOID},
+	{"event", TEXTOID},
+	{"by_role", TEXTOID},
 	{"decision_id", INT8OID},
 };
 
@@ -103,7 +112,14 @@ fold(const TcCallRow *row, const TcDelivery *delivery, bool late, TcCallFacts *e
 		return folded;
 	}
 	memset(stages, 0, sizeof(stages));
-	tc_call_events_read(&row->key, stages);
+	if ((tc_call_events_read(&row->key, stages) & row->seen) != (row->seen & TC_SEEN_ANY) &&
+		delivery->message.event == TC_RETELL_CALL_STARTED)
+	{
+		/* what came after has expired, but stands in the row: only the start can be news */
+		memset(ended, 0, sizeof(*ended));
+		folded.started_at = delivery->message.facts.started_at;
+		return folded;
+	}
 	for (int bit = 1; bit <= TC_SEEN_ANALYZED; bit++)
 		tc_facts_overlay(&folded, &stages[bit]);
 	*ended = stages[TC_SEEN_ENDED];
@@ -234,6 +250,7 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 {
 	const TcRetellMessage *message = &delivery->message;
 	TcCallRow row = {.key.company_id = placement->place.company_id};
+	TcDelivery stripped;
 
 	tc_lifecycle_set_event(message->event_name);
 	memset(result, 0, sizeof(*result));
@@ -247,8 +264,24 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 		row.place = placement->place;
 		result->branch_id = row.place.branch_id;
 	}
+	if ((row.seen & TC_SEEN_FORGOTTEN) != 0)
+	{
+		stripped = tc_forgotten_event(delivery);
+		delivery = &stripped;
+	}
 	switch (tc_call_event_store(delivery, &row.key))
 	{
+		case TC_STORED_NEW:
+			if ((row.seen & tc_call_seen_bit(message->event)) != 0)
+			{
+				/* it was there, and has expired since: this copy will as well */
+				result->outcome = TC_MERGE_DUPLICATE;
+				result->reason = "history_expired";
+				break;
+			}
+			if (tc_call_seen_bit(message->event) != 0)
+				apply_event(delivery, &row, result);
+			break;
 		case TC_STORED_ALREADY:
 			result->outcome = TC_MERGE_DUPLICATE;
 			break;
@@ -278,14 +311,17 @@ tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const 
 								 message->facts.from_number,
 								 message->facts.to_number,
 								 message->facts.agent,
+								 message->event_name != NULL ? message->event_name
+															 : message->function_name,
 								 GetUserNameFromId(GetOuterUserId(), false)};
 	TcRow row = {0};
 
 	tc_row_set_id(&row, 0, placement->place.company_id);
 	tc_row_set_id(&row, 1, placement->place.branch_id);
 	tc_row_set_id(&row, 2, placement->place.phone_number_id);
+	tc_row_set(&row, 3, TimestampTzGetDatum(GetCurrentTimestamp()), false);
 	for (int i = 0; i < (int) lengthof(texts); i++)
-		tc_row_set_text(&row, 3 + i, texts[i]);
+		tc_row_set_text(&row, 4 + i, texts[i]);
 	tc_row_insert(&decisions, &row);
 	return DatumGetInt64(row.values[lengthof(decision_columns) - 1]);
 }

@@ -52,13 +52,20 @@ compare_ids(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
+/* May the caller enter any company, and has not entered one? */
+bool
+tc_may_enter_any(void)
+{
+	static const Oid enter_types[2] = {INT8OID, INT8OID};
+
+	return tc_context_current() == NULL && tc_may_call("enter", 2, enter_types);
+}
+
 /* Raises unless the caller may enter any company. */
 static void
 require_any(void)
 {
-	static const Oid enter_types[2] = {INT8OID, INT8OID};
-
-	if (!tc_may_call("enter", 2, enter_types))
+	if (!tc_may_enter_any())
 		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT), errmsg("no tenant has been entered"),
 						errhint("Enter a company first, in the same transaction.")));
 }

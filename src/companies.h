@@ -21,4 +21,7 @@ extern TcContext *tc_companies_in(const char *table, int *count);
 /* The same of one company; raises PT403 if it is not the caller's, PT404 if there is none. */
 extern TcContext tc_company_required(int64 company_id);
 
+/* May the caller enter any company, and has not entered one? */
+extern bool tc_may_enter_any(void);
+
 #endif /* TC_COMPANIES_H */

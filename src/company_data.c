@@ -5,7 +5,7 @@
  *		catalog --> tables with a company_id, parents after children --> rows, in batches
  *
  * The tables are those of the schema of the tenants, found in the catalog, so that tables that come
- * with a later version are in; and the narrow tables of schema tenantcall that are listed here.
+ * with a later version are in; and the narrow tables of schema tenantcall, but shipped rows.
  * Tables of users are theirs to export and to empty: a foreign key of one to the company refuses
  * the deletion and names the table.
  *
@@ -13,8 +13,10 @@
  * spills to disk.  Each batch's foreign keys are checked at its end.
  *
  * Locks: the row of companies FOR UPDATE, which keeps new calls and decisions out, since their
- * foreign keys need it; then the rows that are deleted.  An event that is being merged into a call
- * meanwhile may end in a deadlock, of which PostgreSQL undoes one side.
+ * foreign keys need it; all calls, which keeps events and function calls out; then the rows that
+ * are deleted.  Whoever takes in events locks a call first and may need the company then, so calls
+ * are never waited for while the company is locked: if one is taken, both are let go again
+ * (a subtransaction), and tried anew a little later.
  */
 #include "postgres.h"
 
@@ -22,19 +24,26 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "act.h"
 #include "args.h"
 #include "companies.h"
+#include "compat.h"
 #include "errors.h"
+#include "guard.h"
 #include "telephony.h"
+#include "trail.h"
 
 PG_FUNCTION_INFO_V1(tc_export_company);
 PG_FUNCTION_INFO_V1(tc_delete_company);
 
 #define BATCH 10000
+#define LOCK_PATIENCE 10000 /* ms */
 #define EXPORT_BATCH 100
 
 /*
@@ -56,8 +65,23 @@ static TcStatement list_tables = {
 	.nparams = 3,
 	.types = {OIDOID, BOOLOID, OIDOID},
 };
+/* The quarantine first: whose its bodies are, call_bindings says. */
+static TcStatement list_narrow = {
+	.sql = "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_attribute AS a "
+		   "ON a.attrelid = c.oid AND a.attname IN ('company_id', 'verified_for') "
+		   "AND NOT a.attisdropped WHERE c.relnamespace = 'tenantcall'::regnamespace "
+		   "AND c.relkind = 'r' AND c.relname NOT LIKE '%\\_defaults' "
+		   "ORDER BY c.relname <> 'quarantine', c.relname",
+};
 static TcStatement lock_company = {
 	.sql = "SELECT status FROM @.companies WHERE company_id = $1 FOR UPDATE",
+	.nparams = 1,
+	.types = {INT8OID},
+};
+/* Those that others have locked are passed over: are there none such? */
+static TcStatement lock_calls = {
+	.sql = "SELECT (SELECT count(*) FROM @.calls WHERE company_id = $1) = (SELECT count(*) FROM "
+		   "(SELECT 1 FROM @.calls WHERE company_id = $1 FOR UPDATE SKIP LOCKED) AS l)",
 	.nparams = 1,
 	.types = {INT8OID},
 };
@@ -65,6 +89,11 @@ static TcStatement lock_company = {
 static TcStatement drop_policies = {
 	.sql = "SELECT tenantcall.drop_rate_policy(p.policy, p.company_id) "
 		   "FROM tenantcall.rate_policies AS p WHERE p.company_id = $1 AND NOT p.removed",
+	.nparams = 1,
+	.types = {INT8OID},
+};
+static TcStatement read_company = {
+	.sql = "SELECT status FROM @.companies WHERE company_id = $1",
 	.nparams = 1,
 	.types = {INT8OID},
 };
@@ -78,21 +107,20 @@ static TcStatement delete_row = {
 typedef struct CompanyTable
 {
 	char *name;
-	char *root; /* of its partitioning, or itself */
-	const char *column;
+	char *root;			   /* of its partitioning, or itself */
+	const char *condition; /* which rows of it, as t, are company $1's */
 	uint64 rows;
 } CompanyTable;
 
-/* The tables of schema tenantcall that hold something of companies; secrets stay secret. */
-static const CompanyTable narrow_tables[] = {
-	{"tenantcall.call_bindings", "tenantcall.call_bindings", "company_id", 0},
-	{"tenantcall.quarantine", "tenantcall.quarantine", "verified_for", 0},
-	{"tenantcall.secrets", "tenantcall.secrets", "company_id", 0},
-	{"tenantcall.concurrency_policies", "tenantcall.concurrency_policies", "company_id", 0},
-	{"tenantcall.rate_policies", "tenantcall.rate_policies", "company_id", 0},
-};
+#define OF_COMPANY "t.company_id = $1"
 
-#define RATE_POLICIES (lengthof(narrow_tables) - 1) /* not deleted, but dropped */
+/* What was quarantined: under the company's own key, or of one of its calls. */
+#define OF_COMPANY_BODY                                                                            \
+	"(t.verified_for = $1 OR EXISTS (SELECT FROM tenantcall.call_bindings AS b "                   \
+	"WHERE b.provider = t.provider AND b.provider_call_id = t.provider_call_id "                   \
+	"AND b.company_id = $1))"
+
+#define RATE_POLICIES "tenantcall.rate_policies" /* not deleted, but dropped */
 
 /* Lists the tables but companies, children first.  Called while acting as the owner. */
 static CompanyTable *
@@ -115,7 +143,28 @@ find_tables(bool leaves, int *count, MemoryContext memory)
 
 		tables[i].name = pstrdup(SPI_getvalue(row, SPI_tuptable->tupdesc, 1));
 		tables[i].root = pstrdup(SPI_getvalue(row, SPI_tuptable->tupdesc, 2));
-		tables[i].column = "company_id";
+		tables[i].condition = OF_COMPANY;
+	}
+	MemoryContextSwitchTo(caller);
+	return tables;
+}
+
+/* Lists the tables of schema tenantcall that hold something of companies.  As the system. */
+static CompanyTable *
+find_narrow(int *count, MemoryContext memory)
+{
+	uint64 found = tc_execute(&list_narrow, NULL);
+	MemoryContext caller = MemoryContextSwitchTo(memory);
+	CompanyTable *tables = palloc0(found * sizeof(CompanyTable));
+
+	*count = (int) found;
+	for (uint64 i = 0; i < found; i++)
+	{
+		tables[i].name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		tables[i].name = MemoryContextStrdup(memory, tables[i].name);
+		tables[i].root = tables[i].name;
+		tables[i].condition =
+			strcmp(tables[i].name, "tenantcall.quarantine") == 0 ? OF_COMPANY_BODY : OF_COMPANY;
 	}
 	MemoryContextSwitchTo(caller);
 	return tables;
@@ -129,8 +178,8 @@ open_rows(const char *columns, const CompanyTable *table, int64 company_id)
 	Datum value = Int64GetDatum(company_id);
 
 	return SPI_cursor_open_with_args(NULL,
-									 psprintf("SELECT %s FROM %s AS t WHERE t.%s = $1", columns,
-											  table->name, table->column),
+									 psprintf("SELECT %s FROM %s AS t WHERE %s", columns,
+											  table->name, table->condition),
 									 1, &type, &value, NULL, false, 0);
 }
 
@@ -167,7 +216,7 @@ Datum
 tc_export_company(PG_FUNCTION_ARGS)
 {
 	TcContext company = tc_company_required(tc_arg_id(fcinfo, 0, "company_id"));
-	CompanyTable companies = {.column = "company_id"};
+	CompanyTable companies = {.condition = OF_COMPANY};
 	CompanyTable *tables;
 	int count;
 	TcAct act;
@@ -182,8 +231,9 @@ tc_export_company(PG_FUNCTION_ARGS)
 		export_table(fcinfo, &tables[i], company.company_id);
 	tc_act_end(&act);
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	for (size_t i = 0; i < lengthof(narrow_tables); i++)
-		export_table(fcinfo, &narrow_tables[i], company.company_id);
+	tables = find_narrow(&count, CurrentMemoryContext);
+	for (int i = 0; i < count; i++)
+		export_table(fcinfo, &tables[i], company.company_id);
 	tc_act_end(&act);
 	return (Datum) 0;
 }
@@ -205,9 +255,11 @@ delete_batch(const CompanyTable *table)
 		places[i] = SPI_getbinval(batch->vals[i], batch->tupdesc, 1, &isnull);
 	value = PointerGetDatum(construct_array(places, (int) count, TIDOID, sizeof(ItemPointerData),
 											false, TYPALIGN_SHORT));
+	tc_trail_open();
 	if (SPI_execute_with_args(psprintf("DELETE FROM %s WHERE ctid = ANY ($1)", table->name), 1,
 							  &type, &value, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete from %s", table->name);
+	tc_trail_close();
 	pfree(DatumGetPointer(value));
 	pfree(places);
 	SPI_freetuptable(batch);
@@ -234,15 +286,52 @@ delete_rows(CompanyTable *table, int64 company_id)
 	return deleted;
 }
 
-/* Locks the company; raises unless it is suspended. */
+/* Locks the company and its calls, or raises; under tc_guard(). */
 static void
-lock_suspended(int64 company_id)
+run_lock(void *arg)
+{
+	TcParams params = {0};
+	bool isnull;
+
+	tc_param_int8(&params, *(int64 *) arg);
+	tc_execute(&lock_company, &params);
+	tc_execute(&lock_calls, &params);
+	if (!DatumGetBool(tc_result_datum(1, &isnull)))
+		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT), errmsg("calls are being worked on")));
+}
+
+/* Locks the company and its calls, for which it waits with nothing locked. */
+static void
+lock_with_calls(int64 company_id)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	TcFault fault;
+
+	while (!tc_guard(run_lock, &company_id, &fault))
+	{
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LOCK_PATIENCE))
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("calls of company " INT64_FORMAT " are being worked on", company_id),
+					 errdetail("Other transactions have held some of them for %d seconds.",
+							   LOCK_PATIENCE / 1000),
+					 errhint("Let them end, then repeat.")));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20,
+						 tc_wait_event("TenantcallDeleteCompany"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Raises unless the company, which is locked, is suspended. */
+static void
+require_suspended(int64 company_id)
 {
 	TcParams params = {0};
 	char *status;
 
 	tc_param_int8(&params, company_id);
-	if (tc_execute(&lock_company, &params) == 0)
+	if (tc_execute(&read_company, &params) == 0)
 		ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN),
 						errmsg("company " INT64_FORMAT " does not exist", company_id)));
 	status = tc_result_text(1);
@@ -266,7 +355,9 @@ delete_tenant(const TcContext *company, int *count)
 	TcAct act;
 
 	tc_act_begin(&act, TC_AS_OWNER, company);
-	lock_suspended(company->company_id);
+	require_suspended(company->company_id);
+	lock_with_calls(company->company_id);
+	require_suspended(company->company_id);
 	tables = find_tables(true, count, caller);
 	do /* again for rows that others changed meanwhile */
 	{
@@ -281,19 +372,27 @@ delete_tenant(const TcContext *company, int *count)
 }
 
 /* Deletes what the narrow tables hold of the company. */
-static void
-delete_narrow(int64 company_id, CompanyTable narrow[lengthof(narrow_tables)])
+static CompanyTable *
+delete_narrow(int64 company_id, int *count)
 {
-	TcParams params = {0};
+	MemoryContext caller = CurrentMemoryContext;
+	CompanyTable *narrow;
 	TcAct act;
 
-	memcpy(narrow, narrow_tables, sizeof(narrow_tables));
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	for (size_t i = 0; i < RATE_POLICIES; i++)
-		(void) delete_rows(&narrow[i], company_id);
-	tc_param_int8(&params, company_id);
-	narrow[RATE_POLICIES].rows = tc_execute(&drop_policies, &params);
+	narrow = find_narrow(count, caller);
+	for (int i = 0; i < *count; i++)
+	{
+		TcParams params = {0};
+
+		tc_param_int8(&params, company_id);
+		if (strcmp(narrow[i].name, RATE_POLICIES) == 0)
+			narrow[i].rows = tc_execute(&drop_policies, &params);
+		else
+			(void) delete_rows(&narrow[i], company_id);
+	}
 	tc_act_end(&act);
+	return narrow;
 }
 
 /* Adds a row for each table: the partitions of one count together. */
@@ -327,15 +426,14 @@ Datum
 tc_delete_company(PG_FUNCTION_ARGS)
 {
 	TcContext company = tc_company_required(tc_arg_id(fcinfo, 0, "company_id"));
-	CompanyTable narrow[lengthof(narrow_tables)];
-	CompanyTable *tables;
-	int count;
+	CompanyTable *tables, *narrow;
+	int count, narrow_count;
 
 	InitMaterializedSRF(fcinfo, 0);
 	tables = delete_tenant(&company, &count);
-	delete_narrow(company.company_id, narrow);
+	narrow = delete_narrow(company.company_id, &narrow_count);
 	put_counts(fcinfo, tables, count);
-	put_counts(fcinfo, narrow, lengthof(narrow));
+	put_counts(fcinfo, narrow, narrow_count);
 	ereport(LOG, (errmsg("tenantcall: administrator \"%s\" deleted company " INT64_FORMAT,
 						 GetUserNameFromId(GetOuterUserId(), false), (int64) company.company_id)));
 	return (Datum) 0;

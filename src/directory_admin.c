@@ -14,7 +14,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -27,6 +26,7 @@
 #include "phone.h"
 #include "ready.h"
 #include "telephony.h"
+#include "time_zone.h"
 
 PG_FUNCTION_INFO_V1(tc_create_company);
 PG_FUNCTION_INFO_V1(tc_set_company_status);
@@ -139,16 +139,6 @@ execute_for(const TcContext *context, TcStatement *statement, const TcParams *pa
 	return rows;
 }
 
-/* A time zone must be one that PostgreSQL knows. */
-static void
-check_time_zone(const char *name)
-{
-	if (pg_tzset(name) == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("time zone \"%s\" not recognized", name),
-						errhint("Use a name of pg_timezone_names, such as Europe/Berlin.")));
-}
-
 /* A region is an ISO 3166 code of two letters. */
 static void
 check_region(const char *region)
@@ -189,7 +179,7 @@ check_external_id(const uint8 *uuid)
 Datum
 tc_create_company(PG_FUNCTION_ARGS)
 {
-	char *name = tc_arg_text(fcinfo, 0, "name");
+	char *name = tc_arg_name(fcinfo, 0, "name");
 	char *region = tc_arg_optional_text(fcinfo, 1);
 	char *time_zone = tc_arg_text(fcinfo, 2, "time_zone");
 	TcContext context = {0};
@@ -197,7 +187,7 @@ tc_create_company(PG_FUNCTION_ARGS)
 
 	(void) tc_telephony_required();
 	check_region(region);
-	check_time_zone(time_zone);
+	tc_time_zone_check(time_zone);
 	if (!PG_ARGISNULL(3))
 		check_external_id(PG_GETARG_UUID_P(3)->data);
 	(void) execute_for(NULL, &next_company, NULL, &context.company_id);
@@ -343,7 +333,7 @@ tc_move_number(PG_FUNCTION_ARGS)
 Datum
 tc_assign_agent(PG_FUNCTION_ARGS)
 {
-	char *agent = tc_arg_text(fcinfo, 0, "provider_agent_id");
+	char *agent = tc_arg_name(fcinfo, 0, "provider_agent_id");
 	int64 company_id = tc_arg_id(fcinfo, 1, "company_id");
 	TcContext context = require_tenant(company_id, tc_arg_optional_id(fcinfo, 2, "branch_id"));
 	TcParams params = {0};

@@ -35,6 +35,7 @@
 #include "key.h"
 #include "quarantine.h"
 #include "rate.h"
+#include "refusals.h"
 #include "telephony.h"
 
 #define COMPANY_LIMIT "function_call"
@@ -51,10 +52,11 @@ static TcStatement find_claim = {
 	.types = {INT8OID, TEXTOID},
 };
 static TcStatement insert_claim = {
-	.sql =
-		"INSERT INTO @.function_calls (company_id, idempotency_key, call_id, name, args, "
-		"lease_until) VALUES ($1, $2, $3, $4, $5, clock_timestamp() + make_interval(secs => $6)) "
-		"ON CONFLICT (company_id, idempotency_key) DO NOTHING",
+	.sql = "INSERT INTO @.function_calls (company_id, idempotency_key, call_id, name, args, "
+		   "lease_until) VALUES ($1, $2, $3, $4, (SELECT $5 WHERE NOT EXISTS (SELECT FROM @.calls "
+		   "AS c WHERE c.company_id = $1 AND c.call_id = $3 AND c.events_seen & 32 <> 0)), "
+		   "clock_timestamp() + make_interval(secs => $6)) "
+		   "ON CONFLICT (company_id, idempotency_key) DO NOTHING",
 	.nparams = 6,
 	.types = {INT8OID, TEXTOID, INT8OID, TEXTOID, JSONBOID, FLOAT8OID},
 };
@@ -66,8 +68,10 @@ static TcStatement renew_claim = {
 	.types = {INT8OID, TEXTOID, INT4OID, FLOAT8OID},
 };
 static TcStatement finish_claim = {
-	.sql = "UPDATE @.function_calls SET state = 'done', answer = $3, finished_at = now() "
-		   "WHERE company_id = $1 AND idempotency_key = $2 AND state = 'running'",
+	.sql =
+		"UPDATE @.function_calls AS f SET state = 'done', answer = (SELECT $3 WHERE NOT EXISTS "
+		"(SELECT FROM @.calls AS c WHERE c.company_id = $1 AND c.call_id = f.call_id "
+		"AND c.events_seen & 32 <> 0)), finished_at = now() WHERE company_id = $1 AND idempotency_key = $2 AND state = 'running'",
 	.nparams = 3,
 	.types = {INT8OID, TEXTOID, JSONBOID},
 };
@@ -239,8 +243,8 @@ decide(const TcDelivery *delivery, Accepted *accepted, const char *name)
 	}
 	else
 		claim(delivery, accepted, &tenant, name);
-	if (strcmp(accepted->outcome, "suspended") == 0 || strcmp(accepted->outcome, "limited") == 0)
-		tc_calls_record(delivery, placement, accepted->outcome, accepted->reason);
+	if (strcmp(accepted->outcome, "run") == 0 && strcmp(placement->source, "binding") != 0)
+		tc_calls_record(delivery, placement, "accepted", accepted->reason);
 	tc_act_end(&act);
 }
 
@@ -370,6 +374,7 @@ tc_accept_function_call(PG_FUNCTION_ARGS)
 	if (too_long(delivery.agent) || too_long(delivery.call_id))
 		delivery.unusable = "argument_too_long";
 	accept(&delivery, signature, &accepted);
+	tc_refusal_note(&delivery, &accepted.placement, accepted.outcome, accepted.reason);
 	return return_accepted(fcinfo, &delivery, &accepted);
 }
 

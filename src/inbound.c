@@ -29,6 +29,7 @@
 #include "lease.h"
 #include "quarantine.h"
 #include "rate.h"
+#include "refusals.h"
 
 PG_FUNCTION_INFO_V1(tc_answer_inbound_call);
 
@@ -187,6 +188,8 @@ tc_answer_inbound_call(PG_FUNCTION_ARGS)
 	tc_delivery_receive(fcinfo, 2, tc_retell_parse_inbound, &delivery);
 	if (delivery.rejected != NULL)
 	{
+		memset(&placement, 0, sizeof(placement));
+		tc_refusal_note(&delivery, &placement, "rejected", delivery.rejected);
 		values[0] = CStringGetTextDatum("rejected");
 		nulls[1] = true;
 		return tc_return_row(fcinfo, values, nulls);
@@ -196,9 +199,11 @@ tc_answer_inbound_call(PG_FUNCTION_ARGS)
 	{
 		tc_inbound_identify(&delivery, TextDatumGetCString(PG_GETARG_DATUM(1)), &id);
 		outcome = decide(&delivery, &placement, &id, &values[1]);
+		(void) tc_refusal_count(&delivery, &placement, outcome, NULL);
 	}
 	else
 	{
+		tc_refusal_note(&delivery, &placement, outcome, placement.reason);
 		if (!placement.found)
 			tc_quarantine(&delivery, &placement, outcome, placement.reason, delivery.detail);
 		values[1] = reject_answer();

@@ -20,11 +20,13 @@
 #include "act.h"
 #include "args.h"
 #include "calls.h"
+#include "forget.h"
 #include "guard.h"
 #include "ingest.h"
 #include "lease.h"
 #include "quarantine.h"
 #include "rate.h"
+#include "refusals.h"
 #include "rows.h"
 
 PG_FUNCTION_INFO_V1(tc_ingest_retell);
@@ -59,24 +61,9 @@ run_apply(void *arg)
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	tc_calls_merge(job->delivery, placement, &job->merged);
 	job->merged.status = MemoryContextStrdup(caller, job->merged.status);
-	if (job->merged.new_call || job->merged.outcome == TC_MERGE_CONFLICT)
-		tc_calls_record(job->delivery, placement,
-						job->merged.outcome == TC_MERGE_CONFLICT ? "conflict" : "placed",
-						job->merged.reason);
+	if (job->merged.new_call)
+		tc_calls_record(job->delivery, placement, "placed", job->merged.reason);
 	tc_lease_follow(job->delivery, placement, &job->merged);
-	tc_act_end(&act);
-}
-
-/* Records a conflict in the books of the company that the call is bound to. */
-static void
-record_conflict(const TcDelivery *delivery, const TcPlacement *placement)
-{
-	TcContext tenant = {.company_id = placement->place.company_id};
-	TcAct act;
-
-	(void) tc_directory_fill(&tenant);
-	tc_act_begin(&act, TC_AS_OWNER, &tenant);
-	tc_calls_record(delivery, placement, "conflict", placement->reason);
 	tc_act_end(&act);
 }
 
@@ -126,7 +113,6 @@ apply(const TcDelivery *delivery, TcPlacement *placement, TcIngested *ingested)
 		tc_delivery_place(delivery, TC_SINCE_ASSIGNMENT, placement);
 		ingested->outcome = "conflict";
 		ingested->reason = "names_another_tenant";
-		record_conflict(delivery, placement);
 	}
 	else
 	{
@@ -170,7 +156,6 @@ tc_ingest_event(const TcDelivery *delivery, TcPlacement *placement, TimestampTz 
 	}
 	else if (placement->conflict)
 	{
-		record_conflict(delivery, placement);
 		ingested->outcome = "conflict";
 		ingested->reason = placement->reason;
 		ingested->company_id = placement->place.company_id;
@@ -205,7 +190,7 @@ Datum
 tc_ingest_retell(PG_FUNCTION_ARGS)
 {
 	TcDelivery delivery = {.kind = "event"};
-	TcPlacement placement;
+	TcPlacement placement = {0};
 	TcIngested ingested = {0};
 
 	tc_delivery_receive(fcinfo, 2, tc_retell_parse_event, &delivery);
@@ -213,10 +198,13 @@ tc_ingest_retell(PG_FUNCTION_ARGS)
 	{
 		ingested.outcome = "rejected";
 		ingested.reason = delivery.rejected;
-		return return_ingested(fcinfo, &ingested);
 	}
-	tc_ingest_event(&delivery, &placement, TC_SINCE_ASSIGNMENT, &ingested);
-	if (strcmp(ingested.outcome, "quarantined") == 0 || strcmp(ingested.outcome, "conflict") == 0)
+	else
+		tc_ingest_event(&delivery, &placement, TC_SINCE_ASSIGNMENT, &ingested);
+	tc_refusal_note(&delivery, &placement, ingested.outcome, ingested.reason);
+	if ((strcmp(ingested.outcome, "quarantined") == 0 ||
+		 strcmp(ingested.outcome, "conflict") == 0) &&
+		!tc_call_forgotten(&delivery, placement.place.company_id))
 		tc_quarantine(&delivery, &placement, ingested.outcome, ingested.reason, ingested.detail);
 	return return_ingested(fcinfo, &ingested);
 }

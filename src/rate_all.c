@@ -16,7 +16,8 @@
  * together: a paused bucket is full exactly when its pause is over, so that it is not evicted
  * before, and need not be remembered after.
  *
- * Limits in shadow mode neither refuse nor, when they would have, are charged.
+ * Limits in shadow mode neither refuse nor, when they would have, are charged, and say nothing
+ *else.
  */
 #include "postgres.h"
 
@@ -35,6 +36,14 @@
 #include "ready.h"
 
 #define MAX_ATTEMPTS 100 /* to have all buckets there at once */
+
+/* What came of an attempt. */
+typedef enum AllOutcome
+{
+	ALL_AGAIN, /* a bucket was outdated */
+	ALL_MAKE,  /* the same, once those are made that do not exist yet */
+	ALL_DONE
+} AllOutcome;
 
 /* Adds a bucket, or its cost to the same one. */
 static void
@@ -310,22 +319,31 @@ settle_all(TcRateItems *items, const TcRateAsk *ask, int64 now, bool *allowed)
 	return true;
 }
 
-/* What those say that say most.  All locks. */
+/* What those say that say most; of those in shadow mode only that they would have refused. */
 static void
 describe_all(TcRateItems *items, const TcRateAsk *ask, int64 now, bool allowed,
 			 TcTakeResult *result)
 {
+	bool would_deny = false;
+	bool shadow = true; /* is *result that of a limit in shadow mode? */
+
 	for (int i = 0; i < items->n; i++)
 	{
+		bool one_shadow = in_shadow(&items->item[i]);
 		TcTakeResult one;
 
 		describe_item(&items->item[i], ask, now, allowed, &one);
-		if (i == 0 || tells_more(result, &one))
-			*result = one;
+		would_deny |= one.reason == TC_TAKE_WOULD_DENY;
+		if (i > 0 && (shadow == one_shadow ? !tells_more(result, &one) : one_shadow))
+			continue;
+		*result = one;
+		shadow = one_shadow;
 	}
+	if (allowed && would_deny)
+		result->reason = TC_TAKE_WOULD_DENY;
 }
 
-/* Notes that one of several could not be asked. */
+/* Notes that one of several could not be asked, and what that means for all. */
 static void
 cannot_ask(TcRateItem *item, TcTakeReason why, TcTakeResult *result)
 {
@@ -334,62 +352,98 @@ cannot_ask(TcRateItem *item, TcTakeReason why, TcTakeResult *result)
 	result->policy = item->policy;
 }
 
-/* Has all buckets up to date, and there if wanted; false, with a result, if one cannot be. */
+/* One of several that is not in shadow mode, if there is one. */
+static TcRateItem *
+item_in_earnest(TcRateItems *items)
+{
+	for (int i = 0; i < items->n; i++)
+	{
+		if (!items->item[i].limit.shadow)
+			return &items->item[i];
+	}
+	return &items->item[0];
+}
+
+/* Leaves an item out. */
+static void
+leave_out(TcRateItems *items, int which)
+{
+	items->n--;
+	memmove(&items->item[which], &items->item[which + 1], sizeof(TcRateItem) * (items->n - which));
+}
+
+/*
+ * Has all buckets up to date, and there if wanted; false, with a result, if one cannot be, or none
+ * is left.  Without room for one that passes nevertheless (shadow mode, tenantcall.rate_full), the
+ * others decide.
+ */
 static bool
 prepare_all(TcRateItems *items, bool make, TcTakeResult *result)
 {
-	for (int i = 0; i < items->n; i++)
+	int i = 0;
+
+	while (i < items->n)
 	{
 		TcTakeReason why = prepare_item(&items->item[i], make);
 
 		if (why == TC_TAKE_OK)
+		{
+			i++;
 			continue;
+		}
 		cannot_ask(&items->item[i], why, result);
-		return false;
+		if (!result->allowed)
+			return false;
+		leave_out(items, i);
 	}
-	return true;
+	return items->n > 0;
+}
+
+/* Locks all, looks again, decides. */
+static AllOutcome
+ask_locked(TcRateItems *items, const TcRateAsk *ask, TcTakeResult *result)
+{
+	bool wanted[TC_RATE_PARTITIONS];
+	AllOutcome outcome = ALL_AGAIN;
+	bool allowed;
+	int64 now;
+
+	partitions_of(items, wanted);
+	if (!tc_rate_lock_set(wanted))
+	{
+		cannot_ask(item_in_earnest(items), TC_TAKE_UNAVAILABLE, result);
+		return ALL_DONE;
+	}
+	now = tc_rate_now();
+	if (find_all(items, now))
+		outcome = settle_all(items, ask, now, &allowed) ? ALL_DONE : ALL_MAKE;
+	if (outcome == ALL_DONE)
+		describe_all(items, ask, now, allowed, result);
+	tc_rate_unlock_set(wanted);
+	return outcome;
 }
 
 /* Asks all buckets. */
 void
 tc_rate_all_ask(TcRateItems *items, const TcRateAsk *ask, TcTakeResult *result)
 {
-	bool wanted[TC_RATE_PARTITIONS];
-	bool make = false;
+	AllOutcome outcome = ALL_AGAIN;
 
 	if (items->n == 0)
 	{
 		tc_rate_disabled(result);
 		return;
 	}
-	partitions_of(items, wanted);
 	for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++)
 	{
-		bool found;
-		bool settled = false;
-		bool allowed;
-		int64 now;
-
 		CHECK_FOR_INTERRUPTS();
-		if (!prepare_all(items, make, result))
+		if (!prepare_all(items, outcome == ALL_MAKE, result))
 			return;
-		if (!tc_rate_lock_set(wanted))
-		{
-			cannot_ask(&items->item[0], TC_TAKE_UNAVAILABLE, result);
+		outcome = ask_locked(items, ask, result);
+		if (outcome == ALL_DONE)
 			return;
-		}
-		now = tc_rate_now();
-		found = find_all(items, now);
-		if (found)
-			settled = settle_all(items, ask, now, &allowed);
-		if (settled)
-			describe_all(items, ask, now, allowed, result);
-		tc_rate_unlock_set(wanted);
-		if (settled)
-			return;
-		make = found;
 	}
-	cannot_ask(&items->item[0], TC_TAKE_TABLE_FULL, result);
+	cannot_ask(item_in_earnest(items), TC_TAKE_TABLE_FULL, result);
 }
 
 /* Asks one policy, whatever its bandwidths. */

@@ -21,6 +21,7 @@
 #include "args.h"
 #include "ingest.h"
 #include "phone.h"
+#include "refusals.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_replay_quarantined);
@@ -145,6 +146,7 @@ replay_body(FunctionCallInfo fcinfo, int64 id, TimestampTz since)
 		return;
 	tc_delivery_parse(&delivery, tc_retell_parse_event);
 	tc_ingest_event(&delivery, &placement, since, &ingested);
+	tc_refusal_note(&delivery, &placement, ingested.outcome, ingested.reason);
 	if (strcmp(ingested.outcome, "quarantined") != 0)
 		finish_body(id, ingested.outcome);
 	put_row(fcinfo, id, &ingested);

@@ -19,17 +19,22 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "act.h"
 #include "companies.h"
 #include "errors.h"
 #include "lifecycle.h"
+#include "stuck.h"
 
 PG_FUNCTION_INFO_V1(tc_stuck_calls);
 PG_FUNCTION_INFO_V1(tc_close_stuck_calls);
 
 #define ABANDONED "abandoned"
+
+/* Silence after which a call is stuck, in s: setting tenantcall.calls_stuck_after. */
+static int stuck_after = 7200;
 
 #define STUCK                                                                                      \
 	"SELECT c.company_id, c.call_id, c.provider_call_id, c.branch_id, c.status, l.alive "          \
@@ -58,6 +63,16 @@ static TcStatement close_stuck = {
 	.types = {INT8OID, TEXTARRAYOID, INTERVALOID, INT8OID},
 };
 
+/* Defines the setting. */
+void
+tc_stuck_init(void)
+{
+	DefineCustomIntVariable("tenantcall.calls_stuck_after",
+							"Silence after which a call without an end counts as stuck.", NULL,
+							&stuck_after, 7200, 60, 30 * 86400, PGC_SUSET, GUC_UNIT_S, NULL, NULL,
+							NULL);
+}
+
 /* The states in which a call may still be abandoned, as text[]. */
 static Datum
 open_states(void)
@@ -77,15 +92,19 @@ open_states(void)
 	return PointerGetDatum(construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* The interval argument. */
+/* The interval argument; of NULL, the setting. */
 static Datum
 older_than_argument(FunctionCallInfo fcinfo)
 {
 	Interval zero = {0};
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("argument \"older_than\" must not be NULL")));
+	{
+		Interval *configured = palloc0(sizeof(Interval));
+
+		configured->time = stuck_after * USECS_PER_SEC;
+		return IntervalPGetDatum(configured);
+	}
 	if (DatumGetInt32(
 			DirectFunctionCall2(interval_cmp, PG_GETARG_DATUM(0), IntervalPGetDatum(&zero))) <= 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

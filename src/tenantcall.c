@@ -22,6 +22,7 @@
 #include "rate.h"
 #include "ready.h"
 #include "scope.h"
+#include "stuck.h"
 #include "token.h"
 
 TC_MODULE_MAGIC;
@@ -44,5 +45,6 @@ _PG_init(void)
 	tc_scope_init();
 	tc_lifecycle_init();
 	tc_calls_init();
+	tc_stuck_init();
 	MarkGUCPrefixReserved("tenantcall");
 }

@@ -5,6 +5,9 @@
  * Company after company, each under its own tenant (act.h); days are those of the company's time
  * zone.  A call counts on the day on which it began, with all of its minutes and cost.
  *
+ * Days that are rolled up (usage_rollup.c) are read from usage_daily, but those with a mark: their
+ * calls have changed since, and are counted anew.  Later days are counted from what there is.
+ *
  * No state, no locks that stay.
  */
 #include "postgres.h"
@@ -17,30 +20,39 @@
 
 #include "act.h"
 #include "companies.h"
+#include "usage.h"
 
 PG_FUNCTION_INFO_V1(tc_company_usage);
 
+/* $2 and $3 are first and last day. */
 static TcStatement select_usage = {
-	.sql = "SELECT k.company_id, u.day, sum(u.calls)::bigint, "
-		   "round(sum(u.seconds) / 60, 2), sum(u.function_calls)::bigint, sum(u.refusals)::bigint, "
-		   "sum(u.cost) FROM @.companies AS k CROSS JOIN LATERAL ("
-		   "SELECT ($2::timestamp AT TIME ZONE k.time_zone), "
-		   "(($3 + 1)::timestamp AT TIME ZONE k.time_zone)) AS r (first, past) CROSS JOIN LATERAL ("
-		   "SELECT (coalesce(c.started_at, c.created_at) AT TIME ZONE k.time_zone)::date, 1, "
-		   "coalesce(extract(epoch FROM c.duration), 0), 0, 0, coalesce(c.cost_cents, 0) "
-		   "FROM @.calls AS c WHERE c.company_id = k.company_id "
-		   "AND coalesce(c.started_at, c.created_at) >= r.first "
-		   "AND coalesce(c.started_at, c.created_at) < r.past "
-		   "UNION ALL SELECT (f.accepted_at AT TIME ZONE k.time_zone)::date, 0, 0, 1, 0, 0 "
-		   "FROM @.function_calls AS f WHERE f.company_id = k.company_id "
-		   "AND f.accepted_at >= r.first AND f.accepted_at < r.past "
-		   "UNION ALL SELECT (d.decided_at AT TIME ZONE k.time_zone)::date, 0, 0, 0, 1, 0 "
-		   "FROM @.tenant_decisions AS d WHERE d.company_id = k.company_id "
-		   "AND d.outcome IN ('limited', 'suspended', 'rejected', 'conflict') "
-		   "AND d.kind <> 'match' "
-		   "AND d.decided_at >= r.first AND d.decided_at < r.past"
-		   ") AS u (day, calls, seconds, function_calls, refusals, cost) "
-		   "WHERE k.company_id = $1 GROUP BY k.company_id, u.day ORDER BY u.day",
+	.sql =
+		"WITH k AS MATERIALIZED (SELECT o.time_zone, coalesce((SELECT s.closed_until "
+		"FROM @.usage_state AS s WHERE s.company_id = $1), '-infinity') AS closed "
+		"FROM @.companies AS o WHERE o.company_id = $1), "
+		"changed AS MATERIALIZED (SELECT DISTINCT (m.began AT TIME ZONE k.time_zone)::date AS day "
+		"FROM @.usage_marks AS m, k WHERE m.company_id = $1) "
+		"SELECT $1, u.day, sum(u.calls)::bigint, round(sum(u.seconds) / 60, 2), "
+		"sum(u.function_calls)::bigint, sum(u.refusals)::bigint, sum(u.cost_cents) FROM ("
+		/* rolled up; of changed days all but what is of calls */
+		"SELECT d.day, CASE WHEN g.day IS NULL THEN d.calls ELSE 0 END, "
+		"CASE WHEN g.day IS NULL THEN d.seconds ELSE 0 END, d.function_calls, d.refusals, "
+		"CASE WHEN g.day IS NULL THEN d.cost_cents ELSE 0 END FROM k CROSS JOIN @.usage_daily "
+		"AS d LEFT JOIN changed AS g USING (day) "
+		"WHERE d.company_id = $1 AND d.day BETWEEN $2 AND $3 AND d.day < k.closed "
+		"UNION ALL SELECT l.* FROM k CROSS JOIN changed AS g CROSS JOIN LATERAL (" USAGE_CALLS(
+			USAGE_MIDNIGHT("g.day"),
+			USAGE_MIDNIGHT(
+				"g.day + 1")) ") AS l "
+							  "WHERE g.day BETWEEN $2 AND $3 AND g.day < k.closed "
+							  "UNION ALL SELECT l.* FROM k CROSS JOIN LATERAL (" USAGE_CALLS(
+								  USAGE_MIDNIGHT("greatest($2, k.closed)"),
+								  USAGE_MIDNIGHT(
+									  "$3 + 1")) " UNION ALL " USAGE_OTHERS(USAGE_MIDNIGHT("greatest($2, k.closed)"),
+																			USAGE_MIDNIGHT(
+																				"$3 + 1")) ") AS l) AS u (day, calls, seconds, function_calls, refusals, cost_cents) "
+																						   "GROUP BY u.day HAVING sum(u.calls) + sum(u.function_calls) + sum(u.refusals) > 0 "
+																						   "ORDER BY u.day",
 	.nparams = 3,
 	.types = {INT8OID, DATEOID, DATEOID},
 };

@@ -252,7 +252,7 @@ Datum
 tc_set_webhook_key(PG_FUNCTION_ARGS)
 {
 	char *provider = tc_arg_text(fcinfo, 0, "provider");
-	char *kid = tc_arg_text(fcinfo, 1, "kid");
+	char *kid = tc_arg_name(fcinfo, 1, "kid");
 	char *secret = tc_arg_text(fcinfo, 2, "secret");
 	int64 company_id = tc_arg_optional_id(fcinfo, 3, "company_id");
 	TcCompany company;
@@ -311,7 +311,7 @@ check_base_url(const char *url)
 Datum
 tc_set_credential(PG_FUNCTION_ARGS)
 {
-	char *name = tc_arg_text(fcinfo, 0, "name");
+	char *name = tc_arg_name(fcinfo, 0, "name");
 	char *secret = tc_arg_text(fcinfo, 1, "secret");
 	char *base_url = tc_arg_text(fcinfo, 2, "base_url");
 

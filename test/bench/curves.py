@@ -45,6 +45,7 @@ set logscale x {base}
 set yrange [0:*]
 set key {key}
 set grid ytics
+set rmargin 8
 set format x '%.0f'
 plot {lines}
 """

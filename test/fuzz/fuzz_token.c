@@ -1,17 +1,16 @@
 /*
  * fuzz_token.c
- *		Fuzzes a token's parts, header and claims, the scanner beneath them, and the key file.
+ *		Fuzzes a token's parts, header and claims, and base64.
  *
  * The first byte chooses what the rest is: a token as it stands, or the text of a header and of
- * claims (which a fuzzer would hardly get through base64), or a key file.  Checked besides the
- * sanitizers: whatever decodes encodes back to the same text, and claims that are taken lie within
- * what the header file promises.
+ * claims (which a fuzzer would hardly get through base64).  Checked besides the sanitizers:
+ * whatever decodes encodes back to the same text, and claims that are taken lie within what the
+ * header file promises.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "codec_core.h"
-#include "json_core.h"
 #include "token_core.h"
 
 extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -74,24 +73,6 @@ fuzz_parts(const char *text, size_t len)
 	fuzz_token(token, n + 43);
 }
 
-/* Scans the text as an object and reads each member in every way. */
-static void
-fuzz_json(const char *text, size_t len)
-{
-	TcJsonObject object;
-	char out[64];
-	int64_t value;
-
-	if (!tc_json_scan(text, len, &object))
-		return;
-	for (int i = 0; i < object.nmembers; i++)
-	{
-		(void) tc_json_integer(&object.members[i], &value);
-		if (tc_json_string(&object.members[i], out, sizeof(out)))
-			require(strlen(out) < sizeof(out));
-	}
-}
-
 /* Decodes the text and encodes it again. */
 static void
 fuzz_codec(const char *text, size_t len)
@@ -105,36 +86,16 @@ fuzz_codec(const char *text, size_t len)
 	require(tc_base64url_encode(bytes, n, back) == len && memcmp(back, text, len) == 0);
 }
 
-/* Parses the text as a key file. */
-static void
-fuzz_keys(const char *text, size_t len)
-{
-	static TcKeyRing ring;
-	const char *reason;
-	int line;
-
-	if (!tc_key_parse(text, len, &ring, &reason, &line))
-	{
-		require(reason != NULL);
-		return;
-	}
-	require(ring.nkeys >= 1 && ring.nkeys <= TC_KEY_MAX);
-	for (int i = 0; i < ring.nkeys; i++)
-		require(tc_key_ring_find(&ring, ring.keys[i].kid, strlen(ring.keys[i].kid)) ==
-				&ring.keys[i]);
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const targets[])(const char *, size_t) = {fuzz_token, fuzz_parts, fuzz_json,
-															fuzz_codec, fuzz_keys};
+	static void (*const targets[])(const char *, size_t) = {fuzz_token, fuzz_parts, fuzz_codec};
 	char *text;
 
 	if (size == 0)
 		return 0;
 	/* a copy of its own, so that the sanitizer sees a read beyond its end */
-	text = malloc(size > 1 ? size - 1 : 1);
+	text = calloc(1, size > 1 ? size - 1 : 1);
 	memcpy(text, data + 1, size - 1);
 	targets[data[0] % (sizeof(targets) / sizeof(targets[0]))](text, size - 1);
 	free(text);

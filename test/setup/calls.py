@@ -41,7 +41,7 @@ def sign(body, secret=SECRET, at=None):
 
 def message(event, call_id, **call):
     """A webhook event, with changes to its call; None takes a member away."""
-    names = {"transcript_updated": "call_ended"}
+    names = {"transcript_updated": "call_ended", "transfer_started": "call_ended"}
     body = copy.deepcopy(fixture(names.get(event, event)))
     body["event"] = event
     body["call"].update(call_id=call_id, start_timestamp=now_ms())

@@ -28,6 +28,14 @@ $$;
 
 -- the clock of this session stands still from here
 SELECT tenantcall.rate_test_clock(tenantcall.rate_test_clock(0)) AS t \gset
+-- as shipped, in shadow mode: what it would have refused is counted, the company's limit alone decides and is told of
+SELECT bandwidth, tokens, period_ns / 1000000000 AS seconds, pause_ns / 1000000000 AS pause, shadow FROM tenantcall.rate_policy_defaults WHERE policy = 'call_guard' ORDER BY 1;
+SELECT * FROM call_guard_ask('call_guard 0', 'slots', 1, 30);
+SELECT policy, bandwidth, allowed, denied, would_deny FROM tenantcall.stat_rate_limits WHERE company_id = :one ORDER BY 1, 2;
+SELECT tenantcall.reset_bucket('function_call', :one);
+-- in earnest
+SELECT count(tenantcall.set_rate_policy('call_guard', tokens, per::interval, bandwidth => bandwidth, pause => pause::interval))
+FROM (VALUES ('per_minute', 20, '1 minute', '300 s'), ('per_call', 50, '1 day', '0'), ('per_function', 10, '1 day', '0')) AS g (bandwidth, tokens, per, pause);
 -- 10 of one function, then the call is paused: also for other functions, and not for other calls
 SELECT * FROM call_guard_ask('call_guard 1', 'slots', 1, 10);
 SELECT call_guard_left(:one) AS spent;
@@ -94,9 +102,10 @@ INSERT INTO tenantcall.call_bindings (provider, provider_call_id, company_id) VA
 SELECT a.outcome, a.reason, count(*) FROM generate_series(1, 30) AS g, LATERAL (SELECT jsonb_build_object('day', g + 100)::text AS body) AS b,
     tenantcall.accept_function_call(body, tenantcall.retell_signature(body, 'call_guard secret'), 'call_guard agent', 'call_guard 9') AS a GROUP BY 1, 2 ORDER BY 1 DESC;
 -- the refusals stand in the company's books
-SELECT outcome, reason, count(*) FROM telephony.tenant_decisions WHERE company_id = :one AND kind = 'function_call' GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT outcome, reason, count(*) FROM telephony.tenant_decisions WHERE company_id = :one AND kind = 'function_call' AND outcome <> 'accepted' GROUP BY 1, 2 ORDER BY 1, 2;
 
 SELECT tenantcall.rate_test_clock(0) > 0 AS thawed;
+SELECT count(tenantcall.drop_rate_policy('call_guard', bandwidth => b)) FROM unnest(ARRAY['per_minute', 'per_call', 'per_function']) AS b;
 SELECT tenantcall.drop_rate_policy('function_call', :one);
 SELECT tenantcall.drop_webhook_key('retell', 'call_guard');
 SELECT tenantcall.release_agent('call_guard agent');

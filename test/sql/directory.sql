@@ -6,6 +6,18 @@ CREATE ROLE regress_tc_directory_gateway;
 CREATE ROLE regress_tc_directory_app;
 SELECT tenantcall.grant_admin('regress_tc_directory_admin'), tenantcall.grant_gateway('regress_tc_directory_gateway'),
        tenantcall.grant_app('regress_tc_directory_app');
+CREATE FUNCTION directory_try(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    detail text;
+    hint text;
+BEGIN
+    EXECUTE statement;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RETURN concat_ws(' | ', sqlstate || ' ' || sqlerrm, nullif(detail, ''), nullif(hint, ''));
+END
+$$;
 SET ROLE regress_tc_directory_admin;
 
 -- companies
@@ -42,6 +54,25 @@ SELECT tenantcall.enter(:two);
 SELECT name, status, status_reason, phone_region, time_zone FROM telephony.companies;
 COMMIT;
 SELECT tenantcall.set_company_status(:two, 'active');
+
+-- time zones are names of the IANA data base, names have an end
+SELECT zone, CASE WHEN pg_input IS NULL THEN 'taken' ELSE pg_input END AS answer FROM unnest(ARRAY['Europe/Berlin', 'Etc/GMT+5', 'UTC',
+    'UTC+3', 'Foo5', 'Foo/Bar5', '<+03>-3', 'europe/berlin', 'CEST', 'Mars/Olympus', '+02:00', '']) AS zone,
+    LATERAL (SELECT directory_try(format('SELECT tenantcall.create_company(%L, %L, %L)', 'zone', 'DE', zone)) AS pg_input) AS t;
+SELECT directory_try(format('SELECT tenantcall.create_company(%L, %L, %L)', repeat('ü', n), 'DE', 'UTC')) FROM generate_series(200, 201) AS n;
+SELECT directory_try(format('SELECT tenantcall.assign_agent(%L, %s)', repeat('a', 201), :one));
+SELECT directory_try(format('SELECT tenantcall.set_webhook_key(%L, %L, %L)', 'retell', repeat('a', 201), 'x'));
+SELECT directory_try(format('SELECT tenantcall.set_credential(%L, %L, %L)', repeat('a', 201), 'x', 'https://x'));
+BEGIN;
+SELECT tenantcall.enter(:two);
+SELECT directory_try(format('INSERT INTO telephony.branches (name, time_zone) VALUES (%L, %L)', 'zone', zone)) FROM unnest('{America/New_York,UTC-3,NULL}'::text[]) AS zone;
+SELECT directory_try($q$UPDATE telephony.branches SET time_zone = 'Bar-2' WHERE name = 'zone'$q$);
+SELECT directory_try($q$UPDATE telephony.branches SET name = 'zoned' WHERE name = 'zone'$q$);
+ROLLBACK;
+RESET ROLE;
+SELECT directory_try(format('UPDATE telephony.companies SET time_zone = %L WHERE company_id = %s', 'UTC+3', :two));
+DROP FUNCTION directory_try(text);
+SET ROLE regress_tc_directory_admin;
 
 -- branches are the companies' own rows
 BEGIN;

@@ -170,13 +170,34 @@ UPDATE calls SET status = 'ongoing' WHERE call_id = 6;
 INSERT INTO moves (key) VALUES ('forged');
 SELECT track_lifecycle('calls', 'status');
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION track_lifecycle, untrack_lifecycle, require_trackable TO regress_tc_lifecycle_app;
+GRANT EXECUTE ON FUNCTION track_lifecycle TO regress_tc_lifecycle_app;
+SET ROLE regress_tc_lifecycle_app;
+SELECT track_lifecycle('calls', 'status');
+\echo :LAST_ERROR_SQLSTATE
+-- with the right, of tables of its own alone
+RESET ROLE;
+SELECT grant_tracking('regress_tc_lifecycle_app');
+SELECT grant_tracking(NULL);
+CREATE TABLE owned (call_id int PRIMARY KEY, status text);
+CREATE TABLE owned_moves (LIKE moves INCLUDING IDENTITY);
+ALTER TABLE owned OWNER TO regress_tc_lifecycle_app;
+ALTER TABLE owned_moves OWNER TO regress_tc_lifecycle_app;
 SET ROLE regress_tc_lifecycle_app;
 SELECT track_lifecycle('calls', 'status');
 \echo :LAST_ERROR_SQLSTATE
 SELECT untrack_lifecycle('calls');
 \echo :LAST_ERROR_SQLSTATE
+SELECT track_lifecycle('owned', 'status', audit => 'moves');
+SELECT track_lifecycle('owned', 'status', audit => 'owned_moves');
+INSERT INTO owned VALUES (1, 'inbound');
+UPDATE owned SET status = 'completed';
+UPDATE owned SET status = 'inbound';
+SELECT from_state, to_state, by_role FROM owned_moves;
+SELECT untrack_lifecycle('owned');
 RESET ROLE;
+SELECT check_name FROM tenantcall.check_isolation() WHERE object = 'regress_tc_lifecycle_app';
+SELECT tenantcall.revoke_role('regress_tc_lifecycle_app');
+SELECT has_function_privilege('regress_tc_lifecycle_app', 'lifecycle_trigger()', 'EXECUTE');
 SELECT key, from_state, to_state, by_role FROM moves WHERE by_role = 'regress_tc_lifecycle_app';
 
 -- tracked tables: bad input

@@ -116,6 +116,8 @@ SELECT s, pg_temp.state_of('SELECT tenantcall.set_rate_policy(' || s || ')') FRO
 
 -- several bandwidths: the shipped guard of a call
 SELECT bandwidth, level, tokens, period_ns / 1000000000 AS seconds FROM tenantcall.rate_policy_defaults WHERE policy = 'call_guard' ORDER BY 1;
+SELECT count(tenantcall.set_rate_policy('call_guard', tokens, per::interval, bandwidth => bandwidth, pause => pause::interval))
+FROM (VALUES ('per_minute', 20, '1 minute', '300 s'), ('per_call', 50, '1 day', '0'), ('per_function', 10, '1 day', '0')) AS g (bandwidth, tokens, per, pause);
 SELECT count(*) FILTER (WHERE (tenantcall.take_for(:a, 'call_guard', 1, call => 'c1', function => 'slots')).allowed) FROM generate_series(1, 15);
 SELECT allowed, quota, remaining, reason FROM tenantcall.take_for(:a, 'call_guard', 1, call => 'c1', function => 'slots');
 SELECT count(*) FILTER (WHERE (tenantcall.take_for(:a, 'call_guard', 1, call => 'c1', function => 'book')).allowed) FROM generate_series(1, 15);
@@ -164,5 +166,6 @@ RESET ROLE;
 DROP OWNED BY regress_tc_ticket;
 DROP ROLE regress_tc_ticket;
 SELECT tenantcall.rate_test_clock(0) > :t AS thawed;
+SELECT count(tenantcall.drop_rate_policy('call_guard', bandwidth => b)) FROM unnest(ARRAY['per_minute', 'per_call', 'per_function']) AS b;
 SELECT tenantcall.drop_rate_policy('branch', :a, branch_id => 77);
 SELECT count(tenantcall.drop_rate_policy(p)) FROM unnest(ARRAY['tick', 'prio', 'all', 'branch', 'number', 'one', 'two']) p;

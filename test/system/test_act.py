@@ -375,8 +375,9 @@ def test_memory_stays_flat(house, admin):
         # the first round fills caches and reaches the peak (a transaction keeps 8 kB for each of its
         # subtransactions), so what the second one adds is lost
         memory = []
-        for start in (1, many + 1):
+        for start in (1, many + 1, 2 * many + 1):
             filled = statement.replace("RANGE", f"{start}, {start + many - 1}")
             assert admin.execute(filled).fetchone() == (many,)
             memory.append(memory_of(admin))
-        assert memory[1] - memory[0] < 4000, statement
+        # malloc gives back to the system now and then: only what grows from round to round is lost
+        assert memory[2] - max(memory[:2]) < 4000, statement

@@ -68,10 +68,38 @@ def test_rows_that_change_meanwhile(db):
             "SELECT * FROM tenantcall.delete_company(%s)", [company]).fetchall()))
         thread.start()
         db.cluster.wait_until(
-            lambda: db.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            lambda: db.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Extension' "
                            "AND query LIKE '%delete_company%'") == "1", "the deletion to wait")
         worker.commit()
         thread.join()
         assert done
     with db.connect() as conn:
         assert conn.execute(REST, {"c": company}).fetchone() == (0, 0, 0)
+
+
+def test_no_table_is_left_out(db, role):
+    """Every table with a company, in both schemas and of whatever version, is exported and emptied."""
+    admin = role("admin")
+    db.sql(f"SELECT tenantcall.grant_admin('{admin}')")
+    company = make(db, 3)
+    with db.connect(autocommit=True) as root:
+        there = {name for name, in root.execute(r"""
+            SELECT c.oid::regclass::text FROM pg_class AS c
+            JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname IN ('company_id', 'verified_for')
+            WHERE c.relnamespace IN ('telephony'::regnamespace, 'tenantcall'::regnamespace)
+            AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+            AND c.relname NOT LIKE '%\_defaults'""").fetchall()}
+        root.execute("INSERT INTO tenantcall.call_bindings VALUES ('retell', %s, %s)",
+                     [f"call_{company}_1", company])
+        root.execute("INSERT INTO tenantcall.quarantine (provider, kind, provider_call_id, received_at, "
+                     "outcome, reason, body, body_digest) VALUES ('retell', 'event', %s, now(), "
+                     "'conflict', 'x', 'of a call of the company', 'd')", [f"call_{company}_1"])
+    with db.connect(role=admin, autocommit=True) as conn:
+        exported = {name for name, in conn.execute(
+            "SELECT DISTINCT relation FROM tenantcall.export_company(%s)", [company]).fetchall()}
+        assert exported <= there
+        assert {"telephony.companies", "telephony.calls", "telephony.call_events", "tenantcall.quarantine",
+                "tenantcall.call_bindings"} <= exported
+        deleted = dict(conn.execute("SELECT * FROM tenantcall.delete_company(%s)", [company]).fetchall())
+        assert set(deleted) == there - {"telephony.companies"}
+        assert deleted["tenantcall.quarantine"] == 1

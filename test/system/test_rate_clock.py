@@ -105,20 +105,23 @@ def test_steps_of_the_wall_clock(make_cluster, clock):
     assert int(server.sql("SELECT tenantcall.rate_test_clock(0)", dbname="app")) - began > 2.5e9
 
 
-@pytest.mark.parametrize("step", STEPS[:4])
-def test_a_policy_changed_before_a_step(make_cluster, clock, step):
+def test_a_policy_changed_before_a_step(make_cluster, clock):
     """What was refilled before the change counts at the old rate, what comes after it at the new one."""
     server = prepared(make_cluster, rate_save_interval=0)
     with server.connect(dbname="app", autocommit=True) as connection:
         run = connection.execute
-        run("SELECT tenantcall.set_rate_policy('p', 10, '30 days')")
         start, = run("SELECT tenantcall.rate_test_clock(tenantcall.rate_test_clock(0))").fetchone()
-        run("SELECT tenantcall.take_for(1, 'p', 10)")
-        run("SELECT tenantcall.rate_test_clock(%s)", (start + 1000 * 10**9,))
-        run("SELECT tenantcall.set_rate_policy('p', 10, '10 s')")
-        clock.set(step)
-        run("SELECT tenantcall.rate_test_clock(%s)", (start + 1003 * 10**9,))
-        assert run("SELECT remaining FROM tenantcall.take_for(1, 'p', 2)").fetchone()[0] == 1
+        for step in STEPS[:4]:
+            clock.set()
+            start += 10000 * 10**9
+            run("SELECT tenantcall.rate_test_clock(%s)", (start,))
+            run("SELECT tenantcall.set_rate_policy('p', 10, '30 days', change_mode => 'reset')")
+            run("SELECT tenantcall.take_for(1, 'p', 10)")
+            run("SELECT tenantcall.rate_test_clock(%s)", (start + 1000 * 10**9,))
+            run("SELECT tenantcall.set_rate_policy('p', 10, '10 s')")
+            clock.set(step)
+            run("SELECT tenantcall.rate_test_clock(%s)", (start + 1003 * 10**9,))
+            assert run("SELECT remaining FROM tenantcall.take_for(1, 'p', 2)").fetchone()[0] == 1, step
 
 
 def test_restart_after_a_step(make_cluster, clock):

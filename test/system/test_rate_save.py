@@ -4,6 +4,8 @@ import time
 
 import psycopg
 
+GUARD = "".join(f"SELECT tenantcall.set_rate_policy('call_guard', {tokens}, '1 day', bandwidth => '{bandwidth}');"
+                for bandwidth, tokens in (("per_minute", 20), ("per_call", 50), ("per_function", 10)))
 POLICY = "SELECT tenantcall.set_rate_policy('hard', 10, '300 days')"
 LEFT = "SELECT remaining FROM tenantcall.take_for(%d, 'hard', 1)"
 SPEND = "SELECT count(*) FROM generate_series(1, 6) g WHERE tenantcall.allow_for(1, 'hard', g - g + 1)"
@@ -31,6 +33,7 @@ def saved_file(server):
 def test_restart(make_cluster):
     """Saved at shutdown, also an immediate one; tickets are void, keys of calls stay."""
     server = prepared(make_cluster, rate_save_interval=0)
+    server.sql(GUARD, dbname="app")
     take = "SELECT remaining FROM tenantcall.take_for(1, 'call_guard', 1, call => 'c', function => 'f')"
     assert server.sql(take, dbname="app") == "9"
     ticket = server.sql("SELECT ticket FROM tenantcall.take_for(1, 'hard')", dbname="app")
@@ -142,7 +145,8 @@ def test_counts_of_buckets_that_made_way(make_cluster):
                "SELECT tenantcall.set_rate_policy('line', 10, '0.001 s', 10, level => 'number');"
                "CREATE ROLE app LOGIN; SELECT tenantcall.grant_app('app');"
                "GRANT EXECUTE ON FUNCTION tenantcall.enter(bigint, bigint) TO app", dbname="app")
-    companies = [int(server.sql(f"SELECT tenantcall.create_company('c{n}', 'DE', 'Europe/Berlin')", dbname="app")) for n in range(200)]
+    companies = [int(line) for line in server.sql("SELECT tenantcall.create_company('c' || n, 'DE', 'Europe/Berlin')"
+                                                  " FROM generate_series(1, 200) n", dbname="app").split()]
     with server.connect(dbname="app", autocommit=True) as connection:
         for _ in range(3):
             for company in companies:
@@ -167,7 +171,7 @@ def test_made_up_keys(make_cluster):
     """A company that makes calls up fills its share of the table, and hurts no other company."""
     server = make_cluster(**{"tenantcall.rate_max_buckets": 400})
     server.create_database("app")
-    server.sql(POLICY + "; CREATE ROLE app LOGIN; SELECT tenantcall.grant_app('app')", dbname="app")
+    server.sql(GUARD + POLICY + "; CREATE ROLE app LOGIN; SELECT tenantcall.grant_app('app')", dbname="app")
     company = server.sql("SELECT tenantcall.create_company('c', 'DE', 'Europe/Berlin')", dbname="app")
     made_up = ("SELECT count(*) FROM generate_series(1, 2000) g,"
                " LATERAL tenantcall.take_for(%s, 'call_guard', 1, call => g::text, function => 'f') t WHERE t.allowed")
@@ -178,6 +182,7 @@ def test_made_up_keys(make_cluster):
     # a victim that has spent all stays so, whatever an attacker makes up: numbers, calls, branches of his own company
     server.sql("SELECT tenantcall.take_for(4000, 'hard', 10); SELECT tenantcall.set_rate_policy('line', 10, '300 days', level => 'number');"
                "SELECT tenantcall.set_rate_policy('desk', 10, '300 days', level => 'branch')", dbname="app")
+    spent = 0
     for setting in ("evict", "allow", "deny"):
         server.sql(f"ALTER SYSTEM SET tenantcall.rate_full = {setting}")
         server.sql("SELECT pg_reload_conf()")
@@ -189,6 +194,10 @@ def test_made_up_keys(make_cluster):
             attacker.execute("SELECT tenantcall.take('line', 1, number => g::text), tenantcall.take('call_guard', 1, call => g::text, function => g::text)"
                              " FROM generate_series(1, 3000) g")
             assert attacker.execute(used).fetchone()[0] <= max(before, 101 + 4 * 53)
+            # a bucket that has no room does not let him past the others
+            spent += attacker.execute("SELECT count(*) FILTER (WHERE t.allowed) FROM generate_series(1, 500) g,"
+                                      " LATERAL tenantcall.take_all('{hard,line}', number => 'n' || g) t").fetchone()[0]
+            assert spent <= 10
             for policy in ("nowhere", "", "x" * 64):
                 try:
                     attacker.execute("SAVEPOINT s")

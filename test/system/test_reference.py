@@ -152,7 +152,7 @@ def test_settings(db):
         "WHERE name LIKE 'tenantcall.%'").split("\n"))
     documented = {row[0].strip("`"): row[1].strip("`") for row in cells(section("## Tuning"))}
     assert set(documented) == set(actual)
-    written = {"4096 kB": "4 MB", "120 s": "2 min", "86400 s": "1 d", "1000 ms": "1 s"}
+    written = {"4096 kB": "4 MB", "120 s": "2 min", "7200 s": "2 h", "86400 s": "1 d", "1000 ms": "1 s"}
     for name, value in actual.items():
         assert documented[name] in (written.get(value, value) or "empty", value or "none"), name
 
