@@ -78,7 +78,7 @@ def batched(cursor, events):
     """One statement per 100 events."""
     for i in range(0, len(events), BATCH):
         part = events[i:i + BATCH]
-        cursor.execute("SELECT count(*) FROM unnest(%s::text[], %s::text[]) AS m (body, signature), "
+        cursor.execute("SELECT count(*) FROM unnest(%b::text[], %b::text[]) AS m (body, signature), "
                        "tenantcall.ingest_retell(m.body, m.signature) AS i WHERE i.outcome = 'applied'",
                        ([e[2] for e in part], [e[3] for e in part]), prepare=True)
         assert cursor.fetchone()[0] == len(part)
