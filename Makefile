@@ -52,7 +52,15 @@ PHONE_CXXFLAGS = -std=c++17 -O2 -g -fPIC -fvisibility=hidden -fvisibility-inline
 with_phonenumber ?= $(if $(shell printf '#include <phonenumbers/phonenumberutil.h>' | \
 	$(PHONE_CXX) -M -x c++ - 2>/dev/null),yes,no)
 
-EXTRA_CLEAN = $(SQL_BUILT) $(PHONE_LIB) $(PHONE_OBJS) build results output_iso tmp_check test/unit/bin test/fuzz/bin
+# libcurl, wrapped likewise: the HTTP worker alone loads it.  with_http=yes insists, as above.
+HTTP_LIB = tenantcall_http.so
+HTTP_OBJS = src/http_lib/magic.o src/http_lib/http_curl.o src/http_lib/http_curl_request.o
+HTTP_CFLAGS = -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -fstack-protector-strong -Wall -Wextra \
+	-Werror -Wno-unused-parameter -Isrc/http_lib -DTENANTCALL_VERSION='"$(EXTVERSION)"'
+with_http ?= $(if $(shell printf '#include <curl/curl.h>\n\#include <sys/epoll.h>' | \
+	$(firstword $(CC)) -M -x c - 2>/dev/null),yes,no)
+
+EXTRA_CLEAN = $(SQL_BUILT) $(PHONE_LIB) $(PHONE_OBJS) $(HTTP_LIB) $(HTTP_OBJS) build results output_iso tmp_check test/unit/bin test/fuzz/bin
 
 # A compiler named on the command line reaches the builds inside of the tests.
 TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(origin CC)),$(CC))'
@@ -111,6 +119,32 @@ install: install-phone-lib
 uninstall-phone-lib:
 	rm -f '$(DESTDIR)$(pkglibdir)/$(PHONE_LIB)'
 uninstall: uninstall-phone-lib
+
+$(HTTP_OBJS): $(wildcard src/http_lib/*.h) $(BUILD_STAMP) Makefile tenantcall.control
+
+$(filter-out %/magic.o,$(HTTP_OBJS)): %.o: %.c
+	$(CC) $(HTTP_CFLAGS) -c $< -o $@
+
+$(HTTP_LIB): $(HTTP_OBJS) src/http_lib/exports.map
+	$(CC) -shared -o $@ $(HTTP_OBJS) -Wl,--version-script=src/http_lib/exports.map \
+		-Wl,-z,relro -Wl,-z,now -lcurl
+
+.PHONY: http-lib install-http-lib uninstall-http-lib
+ifeq ($(with_http),yes)
+http-lib: $(HTTP_LIB)
+
+install-http-lib: $(HTTP_LIB) | installdirs
+	$(INSTALL_SHLIB) $(HTTP_LIB) '$(DESTDIR)$(pkglibdir)/$(HTTP_LIB)'
+else
+http-lib install-http-lib:
+	@echo "tenantcall: without $(HTTP_LIB), since libcurl4-openssl-dev is not installed"
+endif
+all: http-lib
+install: install-http-lib
+
+uninstall-http-lib:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(HTTP_LIB)'
+uninstall: uninstall-http-lib
 endif
 
 $(SQL_BUILT): $(SQL_PARTS) tenantcall.control
@@ -147,7 +181,8 @@ matrix:
 	@test/matrix
 
 format:
-	@clang-format -i src/*.[ch] src/phone_lib/*.h src/phone_lib/*.c src/phone_lib/*.cc test/unit/*.[ch]
+	@clang-format -i src/*.[ch] src/phone_lib/*.h src/phone_lib/*.c src/phone_lib/*.cc \
+		src/http_lib/*.[ch] test/unit/*.[ch]
 
 lint:
 	@$(TEST_ENV) test/lint
@@ -166,7 +201,7 @@ $(UNIT_DIR):
 $(UNIT_CORES): $(UNIT_DIR)/%.o: src/%.c $(TC_HEADERS) Makefile | $(UNIT_DIR)
 	$(UNIT_CC) $(UNIT_CFLAGS) -c $< -o $@
 
-$(UNIT_TESTS): $(UNIT_DIR)/%: test/unit/%.c test/unit/unit.h $(UNIT_CORES) $(TC_HEADERS)
+$(UNIT_TESTS): $(UNIT_DIR)/%: test/unit/%.c $(wildcard test/unit/*.h) $(UNIT_CORES) $(TC_HEADERS)
 	$(UNIT_CC) $(UNIT_CFLAGS) $< $(UNIT_CORES) -o $@
 
 .PHONY: unit-programs

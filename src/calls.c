@@ -28,6 +28,7 @@
 #include "act.h"
 #include "call_core.h"
 #include "call_events.h"
+#include "call_over.h"
 #include "call_row.h"
 #include "calls.h"
 #include "forget.h"
@@ -41,20 +42,13 @@ int tc_calls_function_lease = 120;
 int tc_calls_match_window = 120;
 
 static const TcColumn decision_columns[] = {
-	{"company_id", INT8OID},
-	{"branch_id", INT8OID},
-	{"phone_number_id", INT8OID},
-	{"decided_at", TIMESTAMPTZOID},
-	{"kind", TEXTOID},
-	{"outcome", TEXTOID},
-	{"source", TEXTOID},
-	{"reason", TEXTOID},
-	{"provider_call_id", TEXTOID},
-	{"from_number", TEXTOID},
-	{"to_number", TEXTOID},
-	{"agent", TEXTOID},
-	{"event", TEXTOID},
-	{"by_role", TEXTOID},
+	{"company_id", INT8OID},	  {"branch_id", INT8OID},
+	{"phone_number_id", INT8OID}, {"kind", TEXTOID},
+	{"outcome", TEXTOID},		  {"source", TEXTOID},
+	{"reason", TEXTOID},		  {"provider_call_id", TEXTOID},
+	{"from_number", TEXTOID},	  {"to_number", TEXTOID},
+	{"agent", TEXTOID},			  {"event", TEXTOID},
+	{"by_role", TEXTOID},		  {"decided_at", TIMESTAMPTZOID}, /* the partition hangs on it */
 	{"decision_id", INT8OID},
 };
 
@@ -70,6 +64,13 @@ static TcStatement find_call = {
 		   "AND provider = 'retell' AND provider_call_id = $1",
 	.nparams = 1,
 	.types = {TEXTOID},
+};
+static TcStatement provider_id = {
+	.sql =
+		"SELECT provider_call_id FROM @.calls WHERE company_id = tenantcall.current_company_id() "
+		"AND call_id = $1",
+	.nparams = 1,
+	.types = {INT8OID},
 };
 
 /* Defines the settings. */
@@ -294,6 +295,8 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 				apply_event(delivery, &row, result);
 	}
 	result->over = is_over(&row);
+	if (result->over && !result->was_over)
+		tc_call_over(row.key.company_id, row.key.call_id);
 	result->status = row.status;
 }
 
@@ -319,9 +322,9 @@ tc_calls_record(const TcDelivery *delivery, const TcPlacement *placement, const 
 	tc_row_set_id(&row, 0, placement->place.company_id);
 	tc_row_set_id(&row, 1, placement->place.branch_id);
 	tc_row_set_id(&row, 2, placement->place.phone_number_id);
-	tc_row_set(&row, 3, TimestampTzGetDatum(GetCurrentTimestamp()), false);
 	for (int i = 0; i < (int) lengthof(texts); i++)
-		tc_row_set_text(&row, 4 + i, texts[i]);
+		tc_row_set_text(&row, 3 + i, texts[i]);
+	tc_row_set(&row, 3 + (int) lengthof(texts), TimestampTzGetDatum(GetCurrentTimestamp()), false);
 	tc_row_insert(&decisions, &row);
 	return DatumGetInt64(row.values[lengthof(decision_columns) - 1]);
 }
@@ -336,4 +339,16 @@ tc_calls_find(const char *provider_call_id)
 		return 0;
 	tc_param_text(&params, provider_call_id);
 	return tc_execute(&find_call, &params) > 0 ? tc_result_int8(1) : 0;
+}
+
+/* The provider's id of a call. */
+char *
+tc_calls_provider_id(int64 call_id)
+{
+	TcParams params = {0};
+
+	if (call_id == 0)
+		return NULL;
+	tc_param_int8(&params, call_id);
+	return tc_execute(&provider_id, &params) > 0 ? tc_result_text(1) : NULL;
 }

@@ -60,6 +60,13 @@
 #define tc_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* A set of events to wait for, for as long as the process lives. */
+#if PG_VERSION_NUM >= 170000
+#define tc_create_wait_event_set(nevents) CreateWaitEventSet(NULL, (nevents))
+#else
+#define tc_create_wait_event_set(nevents) CreateWaitEventSet(TopMemoryContext, (nevents))
+#endif
+
 /* From libpq/libpq.h, which needs Kerberos' headers: is the client still there? */
 extern bool pq_check_connection(void);
 
@@ -103,6 +110,14 @@ extern bool pq_check_connection(void);
 #define tc_owns_relation(relid, roleid) object_ownercheck(RelationRelationId, (relid), (roleid))
 #else
 #define tc_owns_relation(relid, roleid) pg_class_ownercheck((relid), (roleid))
+#endif
+
+/* Does the role own the database? */
+#if PG_VERSION_NUM >= 160000
+#define tc_owns_database(database, roleid)                                                         \
+	object_ownercheck(DatabaseRelationId, (database), (roleid))
+#else
+#define tc_owns_database(database, roleid) pg_database_ownercheck((database), (roleid))
 #endif
 
 /* Is the column known to hold no NULLs?  (From 18 a NOT NULL constraint may be NOT VALID.) */

@@ -204,7 +204,7 @@ check_ttl(FunctionCallInfo fcinfo, int arg, const char *name, const TcContext *s
 		return;
 	ttl = PG_GETARG_INTERVAL_P(arg);
 	span = ttl->time + ttl->day * USECS_PER_DAY;
-	if (ttl->month != 0 || Abs((int64) ttl->day) > 100 || span < USECS_PER_SEC ||
+	if (ttl->month != 0 || ttl->day > 100 || ttl->day < -100 || span < USECS_PER_SEC ||
 		span > 7 * USECS_PER_DAY)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("argument \"%s\" must be from 1 second to 7 days", name)));

@@ -30,6 +30,7 @@
 #include "inval.h"
 #include "key.h"
 #include "ready.h"
+#include "slot_generation.h"
 #include "telephony.h"
 #include "webhook.h"
 
@@ -316,7 +317,12 @@ tc_set_credential(PG_FUNCTION_ARGS)
 	char *base_url = tc_arg_text(fcinfo, 2, "base_url");
 
 	(void) tc_telephony_required();
+	if (strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("argument \"name\" is too long"),
+				 errdetail("At most %d bytes are possible.", NAMEDATALEN - 1)));
 	check_base_url(base_url);
 	store_secret("credential", "calcom", name, secret, base_url, 0);
+	tc_slot_changed_at_commit(NULL, 0); /* it may lead to another calendar now */
 	PG_RETURN_VOID();
 }

@@ -7,6 +7,9 @@
                   restarted, killed, and copied; None takes a setting away
     role          role("app", "LOGIN ...") -> name of a new role, dropped after the test
     world         db with an app, a gateway and an admin role, and means to make companies: world.py
+    calcom        a local Cal.com, running, which knows nobody yet: test/calcom/calcom_standin.py
+    make_calcom   make_calcom(**options) -> another one
+    calcom_fast   nginx with answers that never change, for throughput; skips where there is none
 
 Every test has TEST_TIMEOUT seconds, or what @pytest.mark.limit(seconds) says.
 """
@@ -19,9 +22,13 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
+for directory in ("setup", "calcom"):
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / directory))
 
+import calcom_nginx  # noqa: E402
+import calcom_tls  # noqa: E402
 import pgserver  # noqa: E402
+from calcom_standin import CalcomStandIn  # noqa: E402
 from world import World  # noqa: E402
 
 TEST_TIMEOUT = 90
@@ -145,3 +152,44 @@ def make_cluster(workspace, install):
     yield make
     for server in servers:
         server.stop("immediate")
+
+
+@pytest.fixture(scope="session")
+def certificates(workspace):
+    """Good and bad certificates of an authority of the session's own."""
+    return calcom_tls.available() and calcom_tls.Certificates(workspace.dir / "tls")
+
+
+@pytest.fixture
+def make_calcom(certificates):
+    """Makes stand-ins for Cal.com; one that failed in itself fails the test."""
+    made = []
+
+    def make(**options):
+        made.append(CalcomStandIn(tls=certificates, **options).start())
+        return made[-1]
+
+    yield make
+    for standin in made:
+        standin.stop()
+    assert [error for standin in made for error in standin.errors] == []
+
+
+@pytest.fixture
+def calcom(make_calcom):
+    """A stand-in for Cal.com."""
+    return make_calcom()
+
+
+@pytest.fixture
+def calcom_fast(workspace, certificates):
+    """A Cal.com that is nothing but fast."""
+    directory = workspace.dir / f"nginx_{next(numbers)}"
+    directory.mkdir(mode=0o777)
+    directory.chmod(0o777)
+    try:
+        with calcom_nginx.NginxStandIn(directory, pgserver.as_server_user([], die_with_us=True),
+                                       tls=certificates) as fast:
+            yield fast
+    except calcom_nginx.Unavailable as reason:
+        pytest.skip(str(reason))

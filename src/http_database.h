@@ -1,0 +1,24 @@
+/*
+ * http_database.h
+ *		Which HTTP worker runs in which database.
+ */
+#ifndef TC_HTTP_DATABASE_H
+#define TC_HTTP_DATABASE_H
+
+#include "postgres.h"
+
+extern Size tc_http_database_size(void);
+extern void tc_http_database_startup(void);
+
+/* The worker enters itself, until it exits; false: another one runs already, or there is no room.
+ */
+extern bool tc_http_database_enter(void);
+/* Is there a worker in that database, or is it to stay without one for the moment? */
+extern bool tc_http_database_taken(Oid database);
+/*
+ * Ends the worker of a database that is about to be dropped, renamed or copied, and keeps the
+ * launcher from starting another one for some seconds.
+ */
+extern void tc_http_database_clear(Oid database);
+
+#endif /* TC_HTTP_DATABASE_H */
