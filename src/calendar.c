@@ -17,13 +17,13 @@
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "calendar.h"
 #include "errors.h"
+#include "inval.h"
 #include "telephony.h"
 
 #define MAX_LOADED 1024 /* then all are forgotten, and read again when needed */
@@ -67,7 +67,7 @@ static int loaded = 0; /* since the cache was empty */
 
 /* Relation cache callback. */
 static void
-relation_changed(Datum arg, Oid relid)
+relation_changed(Oid relid)
 {
 	bool mine = relid == InvalidOid;
 
@@ -84,7 +84,7 @@ find_tables(const TcTelephony *place)
 	static bool registered = false;
 
 	if (!registered)
-		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		tc_on_relation_change(relation_changed);
 	registered = true;
 	if (tables_since == tc_telephony_generation())
 		return;

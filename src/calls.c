@@ -32,7 +32,6 @@
 #include "call_row.h"
 #include "calls.h"
 #include "forget.h"
-#include "inval.h"
 #include "lease.h"
 #include "lifecycle.h"
 #include "rows.h"
@@ -141,7 +140,8 @@ visit_reason(HeapTuple tuple, TupleDesc desc, void *arg)
 static const char *
 state_of_reason(const char *reason)
 {
-	static const char *const tables[] = {"disconnection_reasons", "disconnection_reason_defaults"};
+	const TcTelephony *place = tc_telephony_required();
+	const Oid tables[] = {place->reasons, place->reason_defaults};
 	char *state = NULL;
 
 	if (reason == NULL)
@@ -150,7 +150,7 @@ state_of_reason(const char *reason)
 	{
 		TcMatch match = {"reason", TEXTOID, CStringGetTextDatum(reason)};
 
-		tc_read_rows(tc_own_relation(tables[i]), &match, 1, visit_reason, &state);
+		tc_read_rows(tables[i], &match, 1, visit_reason, &state);
 	}
 	return state;
 }

@@ -45,28 +45,36 @@
 #include "direct.h"
 #include "direct_state.h"
 
-/* The partition that the row belongs to; InvalidOid: none. */
+/* The value that a partitioned table is partitioned by; false unless the row has it. */
+static bool
+partition_value(const TcDirect *table, const TcRow *row, Datum *value)
+{
+	for (int i = 0; i < table->columns->written; i++)
+	{
+		if (table->attnums[i] != table->partitioned_by)
+			continue;
+		*value = row->values[i];
+		return !row->nulls[i];
+	}
+	return false;
+}
+
+/* The partition that the row belongs to; InvalidOid: none, or not to be told here. */
 static Oid
 find_partition(Relation rel, const TcDirect *table, const TcRow *row)
 {
 	PartitionKey key = RelationGetPartitionKey(rel);
 	PartitionDesc parts = RelationGetPartitionDesc(rel, true);
 	PartitionBoundInfo bounds = parts->boundinfo;
-	int part = -1;
+	Datum value;
 	bool equal;
+	int part;
 
-	if (bounds == NULL)
+	if (bounds == NULL || !partition_value(table, row, &value))
 		return InvalidOid;
-	for (int i = 0; i < table->columns->written; i++)
-	{
-		Datum value = row->values[i];
-
-		if (table->attnums[i] != table->partitioned_by || row->nulls[i])
-			continue;
-		part = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, bounds, 1,
-											 &value, &equal);
-		part = bounds->indexes[part + 1];
-	}
+	part = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, bounds, 1, &value,
+										 &equal);
+	part = bounds->indexes[part + 1];
 	if (part < 0)
 		part = bounds->default_index;
 	return part < 0 || !parts->is_leaf[part] ? InvalidOid : parts->oids[part];

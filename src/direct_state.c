@@ -52,6 +52,7 @@ extern Datum tc_lifecycle_trigger(PG_FUNCTION_ARGS);
 extern Datum tc_scope_freeze_trigger(PG_FUNCTION_ARGS);
 extern Datum tc_scope_guard_trigger(PG_FUNCTION_ARGS);
 extern Datum tc_scope_truncate_trigger(PG_FUNCTION_ARGS);
+extern Datum tc_usage_mark_trigger(PG_FUNCTION_ARGS);
 
 /* The hash table's entries point to the state, which moves out of it when it is given up. */
 typedef struct Entry
@@ -187,7 +188,7 @@ use_of_trigger(const TcColumns *columns, const Trigger *trigger, const FmgrInfo 
 		case RI_TRIGGER_FK:
 			return trigger->tgdeferrable ? TRIGGER_UNFIT : TRIGGER_PARENT;
 	}
-	if (function->fn_addr == tc_lifecycle_trigger)
+	if (function->fn_addr == tc_lifecycle_trigger || function->fn_addr == tc_usage_mark_trigger)
 		return TRIGGER_FIRES;
 	if (function->fn_addr == tc_scope_freeze_trigger ||
 		function->fn_addr == tc_scope_guard_trigger ||
@@ -345,6 +346,9 @@ make_state(Relation rel, const TcColumns *columns)
 	table->columns = columns;
 	table->fit = prepare_table(table, rel);
 	table->stale = changes != before; /* good for once */
+	if (!table->fit)
+		elog(DEBUG1, "rows of table \"%s\" are written by statements",
+			 RelationGetRelationName(rel));
 	MemoryContextSwitchTo(caller);
 	MemoryContextSetParent(context, TopMemoryContext);
 	return table;

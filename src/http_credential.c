@@ -15,7 +15,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -36,7 +35,7 @@ static TimestampTz loaded_under = 0; /* PgReloadTime */
 
 /* Relation cache callback. */
 static void
-secrets_changed(Datum arg, Oid relid)
+secrets_changed(Oid relid)
 {
 	if (relid == InvalidOid || relid == secrets_relid)
 		stale = true;
@@ -52,7 +51,7 @@ wipe(void)
 
 	if (credentials_context == NULL)
 	{
-		CacheRegisterRelcacheCallback(secrets_changed, (Datum) 0);
+		tc_on_relation_change(secrets_changed);
 		credentials_context = AllocSetContextCreate(TopMemoryContext, "tenantcall credentials",
 													ALLOCSET_DEFAULT_SIZES);
 	}

@@ -111,6 +111,8 @@ find_place(TcTelephony *found)
 	found->phone_numbers = get_relname_relid("phone_numbers", found->schema);
 	found->agents = get_relname_relid("agents", found->schema);
 	found->call_bindings = tc_own_relation("call_bindings");
+	found->reasons = tc_own_relation("disconnection_reasons");
+	found->reason_defaults = tc_own_relation("disconnection_reason_defaults");
 	found->schema_quoted = MemoryContextStrdup(TopMemoryContext, quote_identifier(schema_name));
 	return OidIsValid(found->companies) && OidIsValid(found->branches) &&
 		   OidIsValid(found->phone_numbers) && OidIsValid(found->agents);

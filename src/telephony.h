@@ -21,6 +21,8 @@ typedef struct TcTelephony
 	Oid phone_numbers;
 	Oid agents;
 	Oid call_bindings;
+	Oid reasons; /* tenantcall.disconnection_reasons, and what is shipped */
+	Oid reason_defaults;
 } TcTelephony;
 
 /* One equality condition of a direct read. */

@@ -15,7 +15,7 @@ import time
 
 sys.dont_write_bytecode = True
 
-from calls import KEY, ROUNDS, SETUP, event, ours, report, timed
+from calls import ROUNDS, SETUP, event, report, single, timed
 
 from pgserver import Cluster, Install, Workspace, main_guard, say
 
@@ -42,7 +42,7 @@ def compare(connections, label, calls, turns):
         events = [event(name, f"call_{turns}_{turn}_{i}", now) for i in range(calls // ROUNDS)
                   for name in ("call_started", "call_ended", "call_analyzed")]
         for which in ((0, 1) if turn % 2 else (1, 0)):
-            spent = timed(ours, connections[which].cursor(), events)
+            spent = timed(single, connections[which].cursor(), events)
             if turn > 0:
                 rates[which].append(len(events) / spent)
     return report(label, statistics.median(rates[0]), statistics.median(rates[1]), "events/s", 0.9)
@@ -57,7 +57,7 @@ def drop(cluster, connection):
         number = 0
         while not stop.is_set():
             number += 1
-            waits.append(timed(ours, cursor, [event("call_started", f"while_{number}", int(time.time() * 1000) + 1)]))
+            waits.append(timed(single, cursor, [event("call_started", f"while_{number}", int(time.time() * 1000) + 1)]))
 
     taker = threading.Thread(target=take)
     taker.start()
@@ -88,7 +88,7 @@ def main():
         cluster.sql("CREATE ROLE bench_gateway LOGIN")
         for name in ("long", "short"):
             cluster.sql(f"CREATE DATABASE {name} TEMPLATE template0")
-            cluster.sql((SETUP % f"'{KEY}'").replace("CREATE ROLE bench_gateway LOGIN;", ""), dbname=name)
+            cluster.sql(SETUP, dbname=name)
         cluster.sql(FILL.format(rows // 2), dbname="long")
         connections = [cluster.connect(role="bench_gateway", dbname=name, autocommit=True) for name in ("long", "short")]
         say(f"{rows:,} rows of audit trail            with     without")
