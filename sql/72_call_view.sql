@@ -44,5 +44,5 @@ REVOKE ALL ON FUNCTION tenantcall.advance_call(text, text, text) FROM PUBLIC;
 CREATE FUNCTION tenantcall.call_timeline(provider_call_id text)
     RETURNS TABLE (at timestamptz, kind text, what text, detail jsonb)
     LANGUAGE C STABLE PARALLEL UNSAFE ROWS 20 AS 'MODULE_PATHNAME', 'tc_call_timeline';
-COMMENT ON FUNCTION tenantcall.call_timeline(text) IS 'what happened to a call, in time order: events, decisions, moves, function calls and their answers';
+COMMENT ON FUNCTION tenantcall.call_timeline(text) IS 'what happened to a call, in time order: events, decisions, moves, function calls and their answers, holds and bookings';
 REVOKE ALL ON FUNCTION tenantcall.call_timeline(text) FROM PUBLIC;

@@ -13,7 +13,8 @@ COMMENT ON FUNCTION tenantcall.close_stuck_calls(interval, integer) IS 'moves st
 REVOKE ALL ON FUNCTION tenantcall.close_stuck_calls(interval, integer) FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.company_usage(from_day date, to_day date)
-    RETURNS TABLE (company_id bigint, day date, calls bigint, minutes numeric, function_calls bigint, refusals bigint, cost_cents numeric)
+    RETURNS TABLE (company_id bigint, day date, calls bigint, minutes numeric, function_calls bigint, refusals bigint, cost_cents numeric,
+                   bookings bigint)
     LANGUAGE C STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_company_usage';
 COMMENT ON FUNCTION tenantcall.company_usage(date, date) IS 'usage by company and day (of the company''s time zone), first and last day included; of the entered company, else of all';
 REVOKE ALL ON FUNCTION tenantcall.company_usage(date, date) FROM PUBLIC;

@@ -1,7 +1,7 @@
 -- 74_forget.sql: erasing what is known of one caller
 
 CREATE FUNCTION tenantcall.forget_caller(number text, company_id bigint DEFAULT NULL)
-    RETURNS TABLE (calls bigint, events bigint, function_calls bigint, decisions bigint, customers bigint, quarantined bigint)
+    RETURNS TABLE (calls bigint, events bigint, function_calls bigint, decisions bigint, appointments bigint, customers bigint, quarantined bigint)
     LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'tc_forget_caller';
 COMMENT ON FUNCTION tenantcall.forget_caller(text, bigint) IS 'erases the personal data of a caller of one company (by default the entered one), and returns how many rows held some; counts, times and states stay';
 REVOKE ALL ON FUNCTION tenantcall.forget_caller(text, bigint) FROM PUBLIC;

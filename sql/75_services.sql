@@ -13,6 +13,14 @@ CREATE TYPE tenantcall.service_choice AS
 );
 COMMENT ON TYPE tenantcall.service_choice IS 'a service as a branch offers it, and the rule that chose it';
 
+-- A name without what people and machines write differently: case, punctuation, white space.
+CREATE FUNCTION tenantcall.plain_name(name text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp
+    AS $$ SELECT nullif(btrim(regexp_replace(lower(name), '[^[:alnum:]]+', ' ', 'g')), '') $$;
+COMMENT ON FUNCTION tenantcall.plain_name(text) IS 'internal: a name in lower case, with single spaces between its words and nothing else';
+REVOKE ALL ON FUNCTION tenantcall.plain_name(text) FROM PUBLIC;
+
 -- The candidates are the active services of the company whose event type is known, in the branch
 -- or else in general.  A service that is assigned to branches (branch_services) is offered there
 -- and nowhere else; one that is assigned to none, and the company's default, in every branch.
@@ -21,15 +29,24 @@ COMMENT ON TYPE tenantcall.service_choice IS 'a service as a branch offers it, a
 -- Of the candidates the first wins, in the order: default of the branch, default of the company,
 -- smaller priority number (that of the branch, if it has one), smaller id.  A name narrows the
 -- candidates first: to those that bear it, else those that begin so, else those that contain it,
--- in any case of letters.  A blank name is none.
-CREATE FUNCTION tenantcall.select_service(name text DEFAULT NULL, branch_id bigint DEFAULT NULL)
+-- else those that have it as a synonym (the most confident first), else those that are at least
+-- three quarters similar by trigrams (pg_trgm).  Case of letters, and what is neither letter nor
+-- digit, make no difference.  A blank name is none.
+--
+-- When the choice turns out not to serve (its calendar is not to be had, or full), the caller
+-- excludes it and gets the next.
+CREATE FUNCTION tenantcall.select_service(name text DEFAULT NULL, branch_id bigint DEFAULT NULL,
+                                          exclude bigint[] DEFAULT NULL)
     RETURNS tenantcall.service_choice
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
 DECLARE
     company bigint := tenantcall.current_company_id();
     branch bigint := coalesce(select_service.branch_id, tenantcall.current_branch_id());
-    wanted text := nullif(lower(btrim(select_service.name, E' \t\r\n')), '');
+    -- what has neither letters nor digits is no name, and fits none
+    wanted text := coalesce(tenantcall.plain_name(select_service.name), nullif(btrim(select_service.name, E' \t\r\n'), ''));
+    trigrams name := (SELECT n.nspname FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace
+                      WHERE e.extname = 'pg_trgm');
     tables_schema name := (SELECT i.schema_name FROM tenantcall.installation AS i);
     known boolean;
     choice tenantcall.service_choice;
@@ -60,13 +77,22 @@ BEGIN
                    coalesce(o.is_default, false) AS branch_default, s.is_default AS company_default,
                    coalesce(o.priority, s.priority) AS priority,
                    CASE WHEN $3 IS NULL THEN 0
-                        WHEN lower(s.name) = $3 THEN 1
-                        WHEN starts_with(lower(s.name), $3) THEN 2
-                        WHEN strpos(lower(s.name), $3) > 0 THEN 3 END AS likeness
+                        WHEN p.plain = $3 THEN 1
+                        WHEN starts_with(p.plain, $3) THEN 2
+                        WHEN strpos(p.plain, $3) > 0 THEN 3
+                        WHEN y.confidence IS NOT NULL THEN 4
+                        WHEN %2$s >= 0.75 THEN 5 END AS likeness,
+                   CASE WHEN p.plain = $3 OR strpos(p.plain, $3) > 0 THEN 1
+                        WHEN y.confidence IS NOT NULL THEN y.confidence ELSE %2$s END AS confidence
             FROM %1$I.services AS s
+            CROSS JOIN LATERAL tenantcall.plain_name(s.name) AS p (plain)
+            LEFT JOIN LATERAL (SELECT max(a.confidence) FROM %1$I.service_synonyms AS a
+                               WHERE (a.company_id, a.service_id) = (s.company_id, s.service_id)
+                               AND tenantcall.plain_name(a.synonym) = $3) AS y (confidence) ON true
             LEFT JOIN %1$I.branch_services AS o
                 ON (o.company_id, o.service_id, o.branch_id) = (s.company_id, s.service_id, $2)
             WHERE s.company_id = $1 AND s.is_active AND coalesce(o.is_active, true)
+              AND s.service_id <> ALL (coalesce($4, '{}'))
               AND coalesce(o.calcom_event_type_id, s.calcom_event_type_id) IS NOT NULL
               AND ($2 IS NULL OR o.service_id IS NOT NULL OR s.is_default
                    OR NOT EXISTS (SELECT FROM %1$I.branch_services AS e
@@ -75,6 +101,7 @@ BEGIN
         SELECT $1, $2, c.service_id, c.name, c.duration, c.event_type_id, c.team_id,
                CASE c.likeness
                    WHEN 1 THEN 'exact_name' WHEN 2 THEN 'name_prefix' WHEN 3 THEN 'name_part'
+                   WHEN 4 THEN 'synonym' WHEN 5 THEN 'similar_name'
                    ELSE CASE WHEN c.branch_default THEN 'branch_default'
                              WHEN c.company_default THEN 'company_default'
                              WHEN count(*) OVER () = 1 THEN 'only_service'
@@ -82,9 +109,11 @@ BEGIN
                              ELSE 'smallest_id' END END
         FROM candidate AS c
         WHERE c.likeness IS NOT NULL
-        ORDER BY c.likeness, c.branch_default DESC, c.company_default DESC, c.priority, c.service_id
+        ORDER BY c.likeness, c.confidence DESC, c.branch_default DESC, c.company_default DESC, c.priority, c.service_id
         LIMIT 1
-        $query$, tables_schema) INTO choice USING company, branch, wanted;
+        $query$, tables_schema,
+        CASE WHEN trigrams IS NULL THEN '0' ELSE format('%I.similarity(p.plain, $3)', trigrams) END)
+        INTO choice USING company, branch, wanted, exclude;
     IF choice.service_id IS NULL THEN
         RAISE EXCEPTION 'no service to choose'
             USING ERRCODE = 'PT404',
@@ -96,8 +125,8 @@ BEGIN
     RETURN choice;
 END
 $$;
-COMMENT ON FUNCTION tenantcall.select_service(text, bigint) IS 'chooses a service of the entered company by name, or by rule: default of the branch, default of the company, priority, id';
-REVOKE ALL ON FUNCTION tenantcall.select_service(text, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenantcall.select_service(text, bigint, bigint[]) IS 'chooses a service of the entered company by name, or by rule: default of the branch, default of the company, priority, id';
+REVOKE ALL ON FUNCTION tenantcall.select_service(text, bigint, bigint[]) FROM PUBLIC;
 
 -- The key of a day's slots, as the application writes it.  The team is what carries the tenant: a
 -- company without one has no such key (the application wrote one that all of these shared).  Nor

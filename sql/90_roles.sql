@@ -21,20 +21,25 @@ CREATE VIEW tenantcall.role_functions AS
         ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'take_all', 'refund', 'peek',
                       'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
                       'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline', 'company_usage',
-                      'forget_caller', 'call_lease_stats']),
+                      'forget_caller']),
+        ('app', ARRAY['call_lease_stats']),
+        ('app', ARRAY['hold_slot', 'release_hold', 'book', 'booking_result', 'cancel_booking', 'reschedule_booking', 'outbox_counts']),
+        ('app', ARRAY['available_slots', 'alternative_slots', 'invalidate_slots', 'slot_stats', 'plain_name']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for', 'allow_for',
                           'answer_inbound_call', 'ingest_retell', 'accept_function_call',
-                          'finish_function_call', 'replay_quarantined', 'advance_call',
-                          'acquire_call_lease', 'bind_call_lease', 'release_call_lease']),
+                          'finish_function_call', 'replay_quarantined', 'advance_call']),
+        ('gateway', ARRAY['acquire_call_lease', 'bind_call_lease', 'release_call_lease']),
+        ('gateway', ARRAY['ingest_calcom', 'expire_holds']),
         ('admin', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'create_company',
                         'set_company_status', 'assign_number', 'release_number', 'move_number', 'assign_agent',
                         'release_agent', 'set_credential', 'assign_credential', 'set_webhook_key', 'drop_webhook_key',
                         'set_rate_policy', 'drop_rate_policy', 'reset_bucket', 'rate_table', 'reset_rate_stats', 'set_lifecycle_state',
                         'drop_lifecycle_state', 'set_transition', 'require_state', 'replay_quarantined',
                         'stuck_calls', 'close_stuck_calls', 'export_company', 'delete_company',
-                        'maintain_partitions', 'expire_rows', 'roll_up_usage', 'unmapped_reasons',
-                        'set_concurrency_policy', 'drop_concurrency_policy', 'release_call_lease', 'expire_call_leases']),
-        ('admin', ARRAY['http_accounts', 'set_breaker', 'reset_http_stats', 'check_credential']),
+                        'maintain_partitions', 'expire_rows', 'roll_up_usage', 'unmapped_reasons']),
+        ('admin', ARRAY['set_concurrency_policy', 'drop_concurrency_policy', 'release_call_lease', 'expire_call_leases']),
+        ('admin', ARRAY['expire_holds', 'pause_outbox', 'resume_outbox', 'replay_outbox']),
+        ('admin', ARRAY['http_accounts', 'set_breaker', 'reset_http_stats', 'check_credential', 'reset_slot_stats']),
         ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
                         'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
                         'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
@@ -54,7 +59,8 @@ CREATE VIEW tenantcall.role_relations AS
     SELECT kind, relation, column_name, privileges
     FROM (VALUES
         ('public', ARRAY['SELECT'], NULL, ARRAY['disconnection_reason_defaults', 'disconnection_reasons']),
-        ('app', ARRAY['SELECT'], NULL, ARRAY['stat_rate_limits', 'stat_call_leases']),
+        ('app', ARRAY['SELECT'], NULL, ARRAY['stat_rate_limits', 'stat_call_leases', 'stat_outbox', 'stat_cache',
+                                             'slot_strategy_defaults']),
         ('app', ARRAY['SELECT'], 'schema_name', ARRAY['installation']),
         ('admin', ARRAY['SELECT'], NULL, ARRAY['quarantined', 'unplaced_refusals', 'disconnection_reasons_in_force', 'retention_defaults', 'retentions_in_force', 'scoped_tables', 'tracked_tables', 'lifecycles',
                                                'lifecycle_states_in_force', 'lifecycle_transitions_in_force',
@@ -156,7 +162,7 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', tables_schema, role);
-    FOR rel IN SELECT c.relname, c.relname IN ('branches', 'services', 'branch_services', 'opening_hours', 'customers') AS writable
+    FOR rel IN SELECT c.relname, c.relname IN ('branches', 'services', 'branch_services', 'service_synonyms', 'opening_hours', 'holidays', 'slot_strategies', 'customers') AS writable
                FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema))
                AND c.relkind IN ('r', 'p') AND NOT c.relispartition LOOP
         EXECUTE format('GRANT %s ON %I.%I TO %I', CASE WHEN rel.writable THEN 'SELECT, INSERT, UPDATE, DELETE' ELSE 'SELECT' END,

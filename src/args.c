@@ -14,9 +14,12 @@
 #include "nodes/value.h"
 #include "parser/parse_func.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "args.h"
 #include "compat.h"
+
+#define MAX_WAIT (60 * USECS_PER_SEC)
 
 /* Raises: NULL where a value is required. */
 static void
@@ -146,4 +149,48 @@ tc_return_row(FunctionCallInfo fcinfo, const Datum *values, const bool *nulls)
 	}
 	info->isDone = ExprSingleResult;
 	PG_RETURN_DATUM(tc_form_result(fcinfo, values, nulls));
+}
+
+/* A required moment. */
+TimestampTz
+tc_arg_moment(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("argument \"%s\" must not be NULL", name)));
+	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(arg)))
+		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+						errmsg("argument \"%s\" must be finite", name)));
+	return PG_GETARG_TIMESTAMPTZ(arg);
+}
+
+/* A required span of time, not negative, in µs. */
+int64
+tc_arg_span(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	Interval *span;
+
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("argument \"%s\" must not be NULL", name)));
+	span = PG_GETARG_INTERVAL_P(arg);
+	if (span->month != 0 || span->day < 0 || span->day > 365 || span->time < 0 ||
+		span->time > 365 * USECS_PER_DAY)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"%s\" must be between 0 and 365 days", name),
+						errdetail("Months have no fixed length.")));
+	return span->time + span->day * USECS_PER_DAY;
+}
+
+/* How long the caller of a function is ready to wait, in µs. */
+int64
+tc_arg_max_wait(FunctionCallInfo fcinfo, int arg)
+{
+	int64 max_wait = tc_arg_span(fcinfo, arg, "max_wait");
+
+	if (max_wait > MAX_WAIT)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("argument \"max_wait\" must be at most 60 s"),
+						errdetail("The caller is on the line.")));
+	return max_wait;
 }

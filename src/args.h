@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 
 /* Required arguments: NULL, or an id that is not positive, raises and names the argument. */
@@ -20,6 +21,11 @@ extern char *tc_arg_name(FunctionCallInfo fcinfo, int arg, const char *name);
 /* Optional ones: 0 or NULL for NULL. */
 extern int64 tc_arg_optional_id(FunctionCallInfo fcinfo, int arg, const char *name);
 extern char *tc_arg_optional_text(FunctionCallInfo fcinfo, int arg);
+
+/* Required ones of time: a finite moment; a span in µs; and how long a caller can wait, in µs. */
+extern TimestampTz tc_arg_moment(FunctionCallInfo fcinfo, int arg, const char *name);
+extern int64 tc_arg_span(FunctionCallInfo fcinfo, int arg, const char *name);
+extern int64 tc_arg_max_wait(FunctionCallInfo fcinfo, int arg);
 
 /* May the current user call this function of schema tenantcall? */
 extern bool tc_may_call(const char *name, int nargs, const Oid *argtypes);

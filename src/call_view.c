@@ -28,6 +28,7 @@
 
 #include "act.h"
 #include "args.h"
+#include "call_over.h"
 #include "compat.h"
 #include "context.h"
 #include "delivery.h"
@@ -77,7 +78,7 @@ static TcStatement select_context = {
 };
 static TcStatement move_call = {
 	.sql = "UPDATE @.calls SET status = $3 WHERE company_id = $1 AND provider = 'retell' "
-		   "AND provider_call_id = $2",
+		   "AND provider_call_id = $2 RETURNING call_id",
 	.nparams = 3,
 	.types = {INT8OID, TEXTOID, TEXTOID},
 };
@@ -109,7 +110,21 @@ static TcStatement select_timeline = {
 		   "UNION ALL SELECT f.finished_at, 4, 0, 'function_answer', f.name, "
 		   "jsonb_build_object('answer', f.answer, 'idempotency_key', f.idempotency_key) "
 		   "FROM c JOIN @.function_calls AS f ON f.company_id = $1 AND f.call_id = c.call_id "
-		   "WHERE f.finished_at IS NOT NULL"
+		   "WHERE f.finished_at IS NOT NULL "
+		   "UNION ALL SELECT h.created_at, 5, h.hold_id, 'hold', 'held', "
+		   "jsonb_build_object('hold_id', h.hold_id, 'service_id', h.service_id, "
+		   "'starts_at', h.starts_at, 'seat', h.seat) FROM c JOIN @.slot_holds AS h "
+		   "ON h.company_id = $1 AND h.call_id = c.call_id "
+		   "UNION ALL SELECT h.released_at, 6, h.hold_id, 'hold', h.state, "
+		   "jsonb_build_object('hold_id', h.hold_id, 'reason', h.reason) "
+		   "FROM c JOIN @.slot_holds AS h ON h.company_id = $1 AND h.call_id = c.call_id "
+		   "WHERE h.released_at IS NOT NULL "
+		   "UNION ALL SELECT m.at, 7, m.transition_id, 'booking', m.to_state, "
+		   "jsonb_build_object('appointment_id', a.appointment_id, 'starts_at', a.starts_at, "
+		   "'from', m.from_state, 'reason', m.reason, 'event', m.event, 'by_role', m.by_role) "
+		   "FROM c JOIN @.appointments AS a ON a.company_id = $1 AND a.call_id = c.call_id "
+		   "JOIN @.call_transitions AS m ON m.company_id = $1 "
+		   "AND m.relation = '@.appointments'::regclass AND m.key = a.appointment_id::text"
 		   ") AS t (at, rank, id, kind, what, detail) ORDER BY t.at, t.rank, t.id, t.what",
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
@@ -266,6 +281,8 @@ tc_advance_call(PG_FUNCTION_ARGS)
 	tc_param_text(&params, state);
 	if (tc_execute(&move_call, &params) == 0)
 		refuse_unknown(call_id);
+	if (!tc_lease_state_live(state))
+		tc_call_over(tenant.company_id, tc_result_int8(1));
 	tc_lease_state_set(tenant.company_id, call_id, state);
 	tc_act_end(&act);
 	PG_RETURN_VOID();

@@ -28,6 +28,7 @@
 #include "act.h"
 #include "call_core.h"
 #include "call_events.h"
+#include "call_over.h"
 #include "call_row.h"
 #include "calls.h"
 #include "forget.h"
@@ -64,6 +65,13 @@ static TcStatement find_call = {
 		   "AND provider = 'retell' AND provider_call_id = $1",
 	.nparams = 1,
 	.types = {TEXTOID},
+};
+static TcStatement provider_id = {
+	.sql =
+		"SELECT provider_call_id FROM @.calls WHERE company_id = tenantcall.current_company_id() "
+		"AND call_id = $1",
+	.nparams = 1,
+	.types = {INT8OID},
 };
 
 /* Defines the settings. */
@@ -287,6 +295,8 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 				apply_event(delivery, &row, result);
 	}
 	result->over = is_over(&row);
+	if (result->over && !result->was_over)
+		tc_call_over(row.key.company_id, row.key.call_id);
 	result->status = row.status;
 }
 
@@ -329,4 +339,16 @@ tc_calls_find(const char *provider_call_id)
 		return 0;
 	tc_param_text(&params, provider_call_id);
 	return tc_execute(&find_call, &params) > 0 ? tc_result_int8(1) : 0;
+}
+
+/* The provider's id of a call. */
+char *
+tc_calls_provider_id(int64 call_id)
+{
+	TcParams params = {0};
+
+	if (call_id == 0)
+		return NULL;
+	tc_param_int8(&params, call_id);
+	return tc_execute(&provider_id, &params) > 0 ? tc_result_text(1) : NULL;
 }

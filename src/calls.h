@@ -54,4 +54,7 @@ extern int64 tc_calls_record(const TcDelivery *delivery, const TcPlacement *plac
 /* The call's id in the company that is being acted for; 0: no row yet. */
 extern int64 tc_calls_find(const char *provider_call_id);
 
+/* The provider's id of a call of that company, or NULL. */
+extern char *tc_calls_provider_id(int64 call_id);
+
 #endif /* TC_CALLS_H */

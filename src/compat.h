@@ -60,6 +60,13 @@
 #define tc_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* A set of events to wait for, for as long as the process lives. */
+#if PG_VERSION_NUM >= 170000
+#define tc_create_wait_event_set(nevents) CreateWaitEventSet(NULL, (nevents))
+#else
+#define tc_create_wait_event_set(nevents) CreateWaitEventSet(TopMemoryContext, (nevents))
+#endif
+
 /* From libpq/libpq.h, which needs Kerberos' headers: is the client still there? */
 extern bool pq_check_connection(void);
 

@@ -18,7 +18,8 @@ typedef const char *(*TcRetellParser)(const char *body, size_t len, TcRetellMess
 
 typedef struct TcDelivery
 {
-	const char *kind; /* event, inbound, function_call */
+	const char *provider; /* NULL: retell */
+	const char *kind;	  /* event, inbound, function_call */
 	const char *body;
 	size_t len;
 	TimestampTz received_at;

@@ -2,7 +2,8 @@
  * forget.c
  *		Erasing what is known of one caller of one company.
  *
- *		number --> lock the calls --> calls, events, decisions, function calls, customers
+ *		number --> lock the calls --> calls, events, decisions, function calls, appointments,
+ *customers
  *		                          --> tenantcall.quarantine: bodies of these calls, and of others
  *		                              that are the company's, or nobody's, and name the number
  *
@@ -99,6 +100,16 @@ static TcStatement erasures[] = {
 		 "UPDATE @.tenant_decisions AS d SET from_number = CASE WHEN " IS_NUMBER("d.from_number") " THEN NULL ELSE d.from_number END, to_number = CASE WHEN " IS_NUMBER(
 			 "d.to_number") " THEN NULL ELSE d.to_number END WHERE d.company_id = $1 "
 							"AND (" IS_NUMBER("d.from_number") " OR " IS_NUMBER("d.to_number") ")"},
+	/* What waits to be sent needs its content until it was sent; then it is erased anyway. */
+	{.sql = "WITH a AS (SELECT p.appointment_id FROM @.appointments AS p WHERE p.company_id = $1 "
+			"AND (p.call_id = ANY ($3) OR p.customer ->> 'phone' = $2 OR p.customer_id IN ("
+			"SELECT k.customer_id FROM @.customers AS k WHERE k.company_id = $1 "
+			"AND k.phone = $2))), e AS (UPDATE @.calendar_events AS e SET body = NULL FROM a "
+			"WHERE e.company_id = $1 AND e.appointment_id = a.appointment_id), "
+			"o AS (UPDATE @.outbox AS o SET request = NULL FROM a WHERE o.company_id = $1 "
+			"AND o.appointment_id = a.appointment_id AND o.state = 'dead') "
+			"UPDATE @.appointments AS p SET customer = NULL, customer_id = NULL, time_zone = NULL, "
+			"reason = NULL FROM a WHERE p.company_id = $1 AND p.appointment_id = a.appointment_id"},
 	{.sql = "UPDATE @.customers SET name = NULL, phone = NULL, email = NULL "
 			"WHERE company_id = $1 AND phone = $2"},
 };

@@ -29,6 +29,9 @@ extern void tc_http_add_source(const TcHttpSource *source);
 /* In the worker.  Results come through done(); a refusal too, a moment later. */
 extern void tc_http_submit(TcHttpJob *job);
 
+/* A job that has not begun is not sent any more, and ends as refused; others go on. */
+extern void tc_http_take_back(TcHttpJob *job);
+
 /*
  * What the source makes of an answer, for the breaker; to be called from done() at most once.
  * Without it the status decides: 5xx is a failure, 401 and 403 are denials.
@@ -40,5 +43,8 @@ extern void tc_http_report_denied(const TcHttpJob *job); /* the key is refused: 
 extern void tc_http_wake(void);
 extern void tc_http_wake_at_commit(void);
 extern bool tc_http_worker_alive(void);
+
+/* Is there to be one, according to tenantcall.worker_databases?  It may just be starting. */
+extern bool tc_http_worker_expected(void);
 
 #endif /* TC_HTTP_H */

@@ -37,14 +37,14 @@ copy_text(char *to, size_t room, const char *from, const char *name)
 
 /* An order for one GET. */
 static TcHttpProbeOrder
-make_order(const char *credential, int64 wait_ns)
+make_order(const char *credential, int64 wait)
 {
 	TcHttpProbeOrder order = {.class = TC_HTTP_LIVE, .requests = 1, .at_once = 1};
 
 	copy_text(order.credential, sizeof(order.credential), credential, "credential");
 	strcpy(order.method, "GET");
 	strcpy(order.path, CHECK_PATH);
-	order.deadline = GetCurrentTimestamp() + wait_ns / NS_PER_US;
+	order.deadline = GetCurrentTimestamp() + wait;
 	return order;
 }
 
@@ -66,7 +66,7 @@ Datum
 tc_check_credential(PG_FUNCTION_ARGS)
 {
 	char *name = tc_arg_text(fcinfo, 0, "name");
-	TcHttpProbeOrder order = make_order(name, tc_rate_span_argument(fcinfo, 1, "max_wait"));
+	TcHttpProbeOrder order = make_order(name, tc_arg_span(fcinfo, 1, "max_wait"));
 	Datum values[N_CHECK_COLUMNS];
 	bool nulls[N_CHECK_COLUMNS] = {false};
 	TcHttpProbeSum sum;
@@ -99,7 +99,7 @@ static TcHttpProbeOrder
 test_order(FunctionCallInfo fcinfo)
 {
 	char *credential = tc_arg_text(fcinfo, 0, "credential");
-	TcHttpProbeOrder order = make_order(credential, tc_rate_span_argument(fcinfo, 7, "max_wait"));
+	TcHttpProbeOrder order = make_order(credential, tc_arg_span(fcinfo, 7, "max_wait"));
 
 	order.requests = tc_arg_id(fcinfo, 1, "requests");
 	order.at_once = tc_arg_id(fcinfo, 2, "at_once");

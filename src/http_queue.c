@@ -197,6 +197,23 @@ next_job(TcHttpAccount *account)
 	return item != NULL ? (TcHttpJob *) ((char *) item - offsetof(TcHttpJob, fair)) : NULL;
 }
 
+/* A job that waits is refused; others go on. */
+void
+tc_http_take_back(TcHttpJob *job)
+{
+	dlist_iter place;
+
+	if (job->account == NULL)
+		return;
+	dlist_foreach(place, &job->account->waiting)
+	{
+		if (place.cur != &job->node)
+			continue;
+		refuse_waiting(job, TC_HTTP_R_TAKEN_BACK, -1);
+		return;
+	}
+}
+
 /* Refuses everything of an account that waits. */
 static void
 refuse_all(TcHttpAccount *account, const char *reason, int64 wait)

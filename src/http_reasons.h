@@ -14,6 +14,7 @@
 #define TC_HTTP_R_INVALID "invalid_request"
 #define TC_HTTP_R_ADDRESS "address_refused"
 #define TC_HTTP_R_PLAIN "plain_http_refused"
+#define TC_HTTP_R_TAKEN_BACK "taken_back" /* by its source */
 #define TC_HTTP_R_NO_LIBRARY "no_http_library"
 
 /* Perhaps sent: the result says. */

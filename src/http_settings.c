@@ -4,9 +4,12 @@
  */
 #include "postgres.h"
 
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
+#include "http.h"
 #include "http_core.h"
 #include "http_settings.h"
 
@@ -121,4 +124,29 @@ tc_http_breaker_rules(void)
 {
 	return (TcBreakerRules){tc_http_settings.breaker_failures, tc_http_settings.breaker_successes,
 							tc_http_settings.breaker_pause * NS_PER_S};
+}
+
+/* Is this database one of those that have an HTTP worker, be it between two of them right now? */
+bool
+tc_http_worker_expected(void)
+{
+	static int expected = -1; /* the setting is fixed at the server's start; a name may change */
+	static Oid database = InvalidOid;
+	List *names = NIL;
+	ListCell *cell;
+	char *own;
+
+	if (expected >= 0 && database == MyDatabaseId)
+		return expected;
+	own = get_database_name(MyDatabaseId);
+	database = MyDatabaseId;
+	expected = 0;
+	if (own == NULL || !SplitGUCList(pstrdup(tc_http_settings.databases), ',', &names))
+		return false;
+	foreach(cell, names)
+	{
+		if (strcmp(lfirst(cell), own) == 0)
+			expected = 1;
+	}
+	return expected;
 }

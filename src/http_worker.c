@@ -224,12 +224,26 @@ show_activity(void)
 	pgstat_report_activity(busy ? STATE_RUNNING : STATE_IDLE, text);
 }
 
+/* What the worker waits for.  Made once: a set for each wait would cost six system calls. */
+static WaitEventSet *
+make_wait_set(void)
+{
+	WaitEventSet *set = tc_create_wait_event_set(3);
+
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	if (tc_http_engine != NULL)
+		AddWaitEventToSet(set, WL_SOCKET_READABLE, tc_http_lib->fd(tc_http_engine), NULL, NULL);
+	return set;
+}
+
 /* Waits until there is something to do; true if the latch was set. */
 static bool
-wait_for_work(long ms)
+wait_for_work(WaitEventSet *set, long ms)
 {
-	int events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
-	int fd = PGINVALID_SOCKET;
+	WaitEvent occurred[3];
+	bool woken = false;
+	int n;
 
 	if (tc_http_engine != NULL)
 	{
@@ -237,18 +251,18 @@ wait_for_work(long ms)
 
 		if (timer >= 0)
 			ms = Min(ms, timer);
-		fd = tc_http_lib->fd(tc_http_engine);
-		events |= WL_SOCKET_READABLE;
 	}
-	events = WaitLatchOrSocket(MyLatch, events, fd, ms, tc_wait_event("TenantcallHttp"));
-	if (events & WL_LATCH_SET)
+	n = WaitEventSetWait(set, ms, occurred, lengthof(occurred), tc_wait_event("TenantcallHttp"));
+	for (int i = 0; i < n; i++)
+		woken = woken || (occurred[i].events & WL_LATCH_SET) != 0;
+	if (woken)
 		ResetLatch(MyLatch);
-	return (events & WL_LATCH_SET) != 0;
+	return woken;
 }
 
 /* One turn: looks for work if it is time, and goes on with what is under way. */
 static bool
-take_turn(bool woken)
+take_turn(WaitEventSet *set, bool woken)
 {
 	static TimestampTz polled = 0;
 	long wait;
@@ -266,7 +280,7 @@ take_turn(bool woken)
 	tc_http_dispatch(&wait);
 	show_activity();
 	(void) pgstat_report_stat(false);
-	return wait_for_work(tc_http_refusals() ? 0 : wait);
+	return wait_for_work(set, tc_http_refusals() ? 0 : wait);
 }
 
 /* Connects, and enters itself. */
@@ -294,9 +308,11 @@ start_worker(Oid database)
 void
 tc_http_worker_main(Datum arg)
 {
+	WaitEventSet *set;
 	bool woken = true;
 
 	start_worker(DatumGetObjectId(arg));
+	set = make_wait_set();
 	while (!ShutdownRequestPending)
 	{
 		QueryCancelPending = false; /* nothing of ours runs */
@@ -306,7 +322,7 @@ tc_http_worker_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		woken = take_turn(woken);
+		woken = take_turn(set, woken);
 	}
 	tc_http_shut_down(tc_http_now() + EXIT_MS * NS_PER_MS);
 	tc_http_unpin_entries();

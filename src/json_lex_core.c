@@ -107,6 +107,17 @@ tc_json_next_character(TcJsonCursor *cursor, uint32_t *character)
 	return true;
 }
 
+/* Skips bytes that are characters by themselves, which most of them are. */
+static void
+skip_plain(TcJsonCursor *cursor)
+{
+	const char *at = cursor->at;
+
+	while (at < cursor->end && *at >= 0x20 && (*at & 0x80) == 0 && *at != '"' && *at != '\\')
+		at++;
+	cursor->at = at;
+}
+
 /* Scans a string. */
 bool
 tc_json_scan_string(TcJsonCursor *cursor, TcJsonSpan *span)
@@ -116,7 +127,7 @@ tc_json_scan_string(TcJsonCursor *cursor, TcJsonSpan *span)
 	if (!tc_json_take(cursor, '"'))
 		return false;
 	span->start = cursor->at;
-	while (cursor->at < cursor->end && *cursor->at != '"')
+	for (skip_plain(cursor); cursor->at < cursor->end && *cursor->at != '"'; skip_plain(cursor))
 		if (!tc_json_next_character(cursor, &character))
 			return false;
 	span->len = cursor->at - span->start;

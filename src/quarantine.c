@@ -2,7 +2,7 @@
  * quarantine.c
  *		Authentic content that could not be parsed, placed or applied: kept raw.
  *
- *		ingest.c, inbound.c, function_call.c --> tenantcall.quarantine --> replay.c
+ *		ingest.c, inbound.c, function_call.c, calcom_ingest.c --> tenantcall.quarantine --> replay.c
  *
  * A body is kept once; the same body again is counted.  No locks but the row's.
  */
@@ -16,15 +16,16 @@
 #include "quarantine.h"
 
 static TcStatement insert_body = {
-	.sql = "INSERT INTO tenantcall.quarantine AS q (provider, kind, event, provider_call_id, "
-		   "number, agent, started_at, received_at, verified_for, reason, detail, body, "
-		   "body_digest, outcome) "
-		   "VALUES ('retell', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
-		   "ON CONFLICT (provider, kind, body_digest) DO UPDATE SET deliveries = q.deliveries + 1, "
-		   "outcome = excluded.outcome, reason = excluded.reason, detail = excluded.detail",
-	.nparams = 13,
+	.sql =
+		"INSERT INTO tenantcall.quarantine AS q (provider, kind, event, provider_call_id, "
+		"number, agent, started_at, received_at, verified_for, reason, detail, body, "
+		"body_digest, outcome) "
+		"VALUES (coalesce($14, 'retell'), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
+		"ON CONFLICT (provider, kind, body_digest) DO UPDATE SET deliveries = q.deliveries + 1, "
+		"outcome = excluded.outcome, reason = excluded.reason, detail = excluded.detail",
+	.nparams = 14,
 	.types = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID,
-			  TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, TEXTOID},
+			  TEXTOID, TEXTOID, BYTEAOID, BYTEAOID, TEXTOID, TEXTOID},
 };
 
 /* SHA-256 of the body. */
@@ -73,6 +74,7 @@ tc_quarantine(const TcDelivery *delivery, const TcPlacement *placement, const ch
 	tc_param_datum(&params, bytes_datum(delivery->body, delivery->len), false);
 	tc_param_datum(&params, body_digest(delivery->body, delivery->len), false);
 	tc_param_text(&params, outcome);
+	tc_param_text(&params, delivery->provider);
 	tc_execute(&insert_body, &params);
 	tc_act_end(&act);
 }

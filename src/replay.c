@@ -19,6 +19,7 @@
 
 #include "act.h"
 #include "args.h"
+#include "calcom_ingest.h"
 #include "ingest.h"
 #include "phone.h"
 #include "refusals.h"
@@ -37,8 +38,9 @@ static TcStatement select_bodies = {
 	.types = {TEXTOID},
 };
 static TcStatement lock_body = {
-	.sql = "SELECT body, received_at, coalesce(verified_for, 0) FROM tenantcall.quarantine "
-		   "WHERE quarantine_id = $1 AND replayed_at IS NULL FOR UPDATE SKIP LOCKED",
+	.sql =
+		"SELECT body, received_at, coalesce(verified_for, 0), provider FROM tenantcall.quarantine "
+		"WHERE quarantine_id = $1 AND replayed_at IS NULL FOR UPDATE SKIP LOCKED",
 	.nparams = 1,
 	.types = {INT8OID},
 };
@@ -96,6 +98,7 @@ take_body(int64 id, TcDelivery *delivery)
 		delivery->body = copy;
 		delivery->received_at = DatumGetTimestampTz(tc_result_datum(2, &isnull));
 		delivery->verified_for = tc_result_int8(3);
+		delivery->provider = MemoryContextStrdup(caller, tc_result_text(4));
 	}
 	tc_act_end(&act);
 	return found;
@@ -113,6 +116,24 @@ finish_body(int64 id, const char *outcome)
 	tc_param_text(&params, outcome);
 	tc_execute(&mark_replayed, &params);
 	tc_act_end(&act);
+}
+
+/* Takes a body of the calendar in again. */
+static void
+replay_calcom(const TcDelivery *delivery, TcIngested *ingested)
+{
+	TcTold told = {.body = delivery->body,
+				   .len = delivery->len,
+				   .received_at = delivery->received_at,
+				   .verified_for = delivery->verified_for};
+	TcToldResult result;
+
+	tc_calcom_parse(&told);
+	tc_calcom_ingest(&told, &result);
+	memset(ingested, 0, sizeof(*ingested));
+	ingested->outcome = result.outcome;
+	ingested->reason = result.reason;
+	ingested->company_id = result.company_id;
 }
 
 /* Adds a row to the result. */
@@ -144,9 +165,14 @@ replay_body(FunctionCallInfo fcinfo, int64 id, TimestampTz since)
 
 	if (!take_body(id, &delivery))
 		return;
-	tc_delivery_parse(&delivery, tc_retell_parse_event);
-	tc_ingest_event(&delivery, &placement, since, &ingested);
-	tc_refusal_note(&delivery, &placement, ingested.outcome, ingested.reason);
+	if (strcmp(delivery.provider, "calcom") == 0)
+		replay_calcom(&delivery, &ingested);
+	else
+	{
+		tc_delivery_parse(&delivery, tc_retell_parse_event);
+		tc_ingest_event(&delivery, &placement, since, &ingested);
+		tc_refusal_note(&delivery, &placement, ingested.outcome, ingested.reason);
+	}
 	if (strcmp(ingested.outcome, "quarantined") != 0)
 		finish_body(id, ingested.outcome);
 	put_row(fcinfo, id, &ingested);

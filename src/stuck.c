@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "act.h"
+#include "call_over.h"
 #include "companies.h"
 #include "errors.h"
 #include "lifecycle.h"
@@ -119,6 +120,7 @@ static uint64
 run_for(FunctionCallInfo fcinfo, const TcContext *company, TcStatement *statement, TcParams *params)
 {
 	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
+	SPITupleTable *rows;
 	uint64 count;
 	TcAct act;
 
@@ -127,8 +129,16 @@ run_for(FunctionCallInfo fcinfo, const TcContext *company, TcStatement *statemen
 	tc_lifecycle_set_reason("no sign of life");
 	tc_lifecycle_set_event(NULL);
 	count = tc_execute(statement, params);
+	rows = SPI_tuptable;
 	for (uint64 i = 0; i < count; i++)
-		tuplestore_puttuple(info->setResult, SPI_tuptable->vals[i]);
+	{
+		bool isnull;
+
+		tuplestore_puttuple(info->setResult, rows->vals[i]);
+		if (statement == &close_stuck)
+			tc_call_over(company->company_id,
+						 DatumGetInt64(SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull)));
+	}
 	tc_act_end(&act);
 	return count;
 }

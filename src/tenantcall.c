@@ -11,18 +11,25 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "booking_wait.h"
 #include "calls.h"
 #include "compat.h"
 #include "confine.h"
 #include "context.h"
 #include "directory.h"
+#include "holds.h"
 #include "http.h"
 #include "key.h"
 #include "lifecycle.h"
+#include "outbox.h"
+#include "outbox_flight.h"
 #include "owner_guard.h"
 #include "rate.h"
 #include "ready.h"
 #include "scope.h"
+#include "slot_cache.h"
+#include "slot_fetch.h"
+#include "slot_generation.h"
 #include "stuck.h"
 #include "token.h"
 
@@ -46,7 +53,14 @@ _PG_init(void)
 	tc_scope_init();
 	tc_lifecycle_init();
 	tc_calls_init();
+	tc_slot_generation_init();
+	tc_slot_cache_init();
 	tc_http_init();
+	tc_slot_fetch_init();
+	tc_holds_init();
+	tc_booking_wait_init();
+	tc_outbox_init();
+	tc_outbox_send_init();
 	tc_stuck_init();
 	MarkGUCPrefixReserved("tenantcall");
 }

@@ -32,8 +32,12 @@ static TcStatement select_usage = {
 		"FROM @.companies AS o WHERE o.company_id = $1), "
 		"changed AS MATERIALIZED (SELECT DISTINCT (m.began AT TIME ZONE k.time_zone)::date AS day "
 		"FROM @.usage_marks AS m, k WHERE m.company_id = $1) "
-		"SELECT $1, u.day, sum(u.calls)::bigint, round(sum(u.seconds) / 60, 2), "
-		"sum(u.function_calls)::bigint, sum(u.refusals)::bigint, sum(u.cost_cents) FROM ("
+		"SELECT $1, day, coalesce(v.calls, 0), coalesce(v.minutes, 0), "
+		"coalesce(v.function_calls, 0), coalesce(v.refusals, 0), coalesce(v.cost_cents, 0), "
+		"coalesce(b.bookings, 0) FROM ("
+		"SELECT u.day, sum(u.calls)::bigint AS calls, round(sum(u.seconds) / 60, 2) AS minutes, "
+		"sum(u.function_calls)::bigint AS function_calls, sum(u.refusals)::bigint AS refusals, "
+		"sum(u.cost_cents) AS cost_cents FROM ("
 		/* rolled up; of changed days all but what is of calls */
 		"SELECT d.day, CASE WHEN g.day IS NULL THEN d.calls ELSE 0 END, "
 		"CASE WHEN g.day IS NULL THEN d.seconds ELSE 0 END, d.function_calls, d.refusals, "
@@ -51,8 +55,23 @@ static TcStatement select_usage = {
 									  "$3 + 1")) " UNION ALL " USAGE_OTHERS(USAGE_MIDNIGHT("greatest($2, k.closed)"),
 																			USAGE_MIDNIGHT(
 																				"$3 + 1")) ") AS l) AS u (day, calls, seconds, function_calls, refusals, cost_cents) "
-																						   "GROUP BY u.day HAVING sum(u.calls) + sum(u.function_calls) + sum(u.refusals) > 0 "
-																						   "ORDER BY u.day",
+																						   "GROUP BY u.day HAVING sum(u.calls) + sum(u.function_calls) + sum(u.refusals) > 0) AS v "
+																						   /* appointments
+																							  stay,
+																							  so
+																							  that
+																							  these
+																							  need
+																							  no
+																							  roll-up
+																							*/
+																						   "FULL JOIN (SELECT (a.confirmed_at AT TIME ZONE k.time_zone)::date AS day, "
+																						   "count(*) AS bookings FROM k CROSS JOIN @.appointments AS a WHERE a.company_id = $1 "
+																						   "AND NOT a.elsewhere AND a.confirmed_at >= " USAGE_MIDNIGHT(
+																							   "$2") " "
+																									 "AND a.confirmed_at < " USAGE_MIDNIGHT(
+																										 "$3 + 1") " GROUP BY 1) AS b USING (day) "
+																												   "ORDER BY day",
 	.nparams = 3,
 	.types = {INT8OID, DATEOID, DATEOID},
 };

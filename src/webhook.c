@@ -30,6 +30,7 @@
 #include "inval.h"
 #include "key.h"
 #include "ready.h"
+#include "slot_generation.h"
 #include "telephony.h"
 #include "webhook.h"
 
@@ -322,5 +323,6 @@ tc_set_credential(PG_FUNCTION_ARGS)
 				 errdetail("At most %d bytes are possible.", NAMEDATALEN - 1)));
 	check_base_url(base_url);
 	store_secret("credential", "calcom", name, secret, base_url, 0);
+	tc_slot_changed_at_commit(NULL, 0); /* it may lead to another calendar now */
 	PG_RETURN_VOID();
 }

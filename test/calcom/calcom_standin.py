@@ -204,6 +204,12 @@ class CalcomStandIn:
                 self._notify(account)("BOOKING_CREATED", booking)
             return booking.uid
 
+    def cancel_elsewhere(self, key, uid, reason=""):
+        """Somebody cancels at the vendor's own page."""
+        with self.lock:
+            account = self.keys[key]
+            self._notify(account)("BOOKING_CANCELLED", account.cancel(uid, reason))
+
     def emit(self, key, trigger, uid):
         """Sends any webhook about a booking, such as MEETING_STARTED."""
         with self.lock:

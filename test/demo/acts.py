@@ -191,15 +191,19 @@ def trespass(demo, town):
 
 
 def burst(town, many, few):
-    """Function calls of the dentist one after the other, and some of the hairdresser's between."""
-    loud = retell.Call("call_loud", "+4940222201")
-    quiet = retell.Call("call_quiet", "+4930111102")
+    """Function calls of the dentist's calls one after the other, and of some of the hairdresser's.
+
+    A call asks five times: one that asks for more is another matter (wild_call).
+    """
+    loud = [retell.Call(f"call_loud_{number}", "+4940222201") for number in range(-(-many // 5))]
+    quiet = [retell.Call(f"call_quiet_{number}", "+4930111102") for number in range(-(-few // 5))]
     answers = {DENTIST: [], HAIR: []}
     begun = time.monotonic()
     for number in range(many):
-        answers[DENTIST].append(town.gateway.function(loud.function(f"loud_{number}")))
-        if number >= many - few:
-            answers[HAIR].append(town.gateway.function(quiet.function(f"quiet_{number}")))
+        answers[DENTIST].append(town.gateway.function(loud[number // 5].function(f"loud_{number}")))
+        later = number - (many - few)
+        if later >= 0:
+            answers[HAIR].append(town.gateway.function(quiet[later // 5].function(f"quiet_{later}")))
     seconds = round(time.monotonic() - begun, 2)
     rows = []
     for company, told in answers.items():
@@ -211,3 +215,15 @@ def burst(town, many, few):
                      "header Retry-After": told[-1]["headers"].get("Retry-After"),
                      "seconds": seconds})
     return rows
+
+
+def wild_call(town, times):
+    """One call whose agent asks the same thing again and again; the outcomes, counted."""
+    wild = retell.Call("call_wild", "+4989333301")
+    counts = {}
+    for number in range(times):
+        told = town.gateway.function(wild.function(f"wild_{number}"))
+        key = told["outcome"], told["reason"]
+        counts[key] = counts.get(key, 0) + 1
+    return [{"outcome": outcome, "reason": reason, "function calls": count}
+            for (outcome, reason), count in counts.items()]

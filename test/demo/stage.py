@@ -14,11 +14,14 @@ import contextlib
 import datetime
 import pathlib
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
+for directory in ("setup", "calcom"):
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / directory))
 
+from calcom_standin import CalcomStandIn
 from pgserver import Cluster, Install, Workspace, main_guard, say
 
 if hasattr(sys.stdout, "reconfigure"):
@@ -43,20 +46,26 @@ def text_of(value):
 
 
 class Stage:
-    """A running demo."""
+    """A running demo: a server, and a local calendar that its HTTP worker may speak to."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, calcom):
         self.cluster = cluster
+        self.calcom = calcom
         self.connections = {}
         self.held = self.broken = 0
 
     def connection(self, role="postgres"):
         """The role's own connection, in autocommit mode; opened when first asked for."""
-        from psycopg.rows import dict_row
         if role not in self.connections:
-            self.connections[role] = self.cluster.connect(role=role, dbname=DATABASE,
-                                                          autocommit=True, row_factory=dict_row)
+            self.connections[role] = self.session(role)
         return self.connections[role]
+
+    def session(self, role):
+        """A connection of a role beside its own one, for those who work at the same time."""
+        from psycopg.rows import dict_row
+        opened = self.cluster.connect(role=role, dbname=DATABASE, autocommit=True,
+                                      row_factory=dict_row)
+        return self.connections.setdefault((role, len(self.connections)), opened)
 
     def close(self):
         """Closes all connections."""
@@ -162,19 +171,25 @@ class Stage:
         return held
 
 
+SETTINGS = {"tenantcall.worker_databases": DATABASE, "tenantcall.http_local_hosts": "127.0.0.1"}
+
+
 def perform(play):
-    """Sets up a server, plays, and sums up."""
+    """Sets up a server and a calendar, plays, and sums up."""
     with Workspace() as work:
+        tempfile.tempdir = str(work.dir)  # all goes when that goes
         say("building and installing into a temporary directory")
         install = Install.build(work)
-        say("starting a private server that preloads tenantcall")
-        cluster = Cluster(work, install).start()
+        say("starting a private server that preloads tenantcall, and a calendar beside it")
+        cluster = Cluster(work, install, conf=SETTINGS).start()
         cluster.sql(f"CREATE DATABASE {DATABASE}")
-        stage, begun = Stage(cluster), time.monotonic()
-        try:
-            play(stage)
-        finally:
-            stage.close()
+        with CalcomStandIn(tls=False) as calcom:
+            stage, begun = Stage(cluster, calcom), time.monotonic()
+            try:
+                play(stage)
+            finally:
+                stage.close()
+            stage.check("the calendar itself had no fault", calcom.errors, [])
     mark = f"{GREEN}✓{PLAIN}" if stage.broken == 0 else f"{RED}✗{PLAIN}"
     say(f"\n{mark} {stage.held} checks held, {stage.broken} did not "
         f"({time.monotonic() - begun:.0f} s)")

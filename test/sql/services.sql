@@ -99,6 +99,27 @@ SELECT pg_temp.choose(:b, NULL, NULL, 7101);
 SELECT pg_temp.choose(:a, NULL, NULL, 7101);
 SELECT pg_temp.choose(:a, NULL, NULL, -1);
 SELECT pg_temp.choose(:c, NULL, NULL, NULL);
+-- synonyms by confidence, then similarity; names as people write them; and the next candidate
+BEGIN;
+SELECT tenantcall.enter(:a);
+INSERT INTO telephony.service_synonyms (service_id, synonym, confidence) VALUES
+    (7013, 'Rasur', 0.8), (7012, 'rasur!', 0.95), (7011, 'Waschen, Schneiden', 0.9);
+INSERT INTO telephony.services (service_id, name, calcom_event_type_id) VALUES (7016, 'Kopfmassage', 105);
+COMMIT;
+SELECT name, pg_temp.choose(:a, NULL, name, NULL)
+FROM (VALUES ('RASUR'), ('waschen schneiden'), ('haircut & beard'), ('Kopf-Massage'), ('Kopfmasage'), ('Kopfmssge'), ('massage'), ('?!')) AS t (name);
+BEGIN;
+SELECT tenantcall.enter(:a);
+SELECT service_id, reason FROM tenantcall.select_service('rasur', exclude => '{7012}');
+SELECT service_id, reason FROM tenantcall.select_service('rasur', exclude => '{7012,7013}');
+ROLLBACK;
+-- another company's synonyms are nothing to this one
+SELECT pg_temp.choose(:b, NULL, 'Rasur', NULL);
+BEGIN;
+SELECT tenantcall.enter(:b);
+INSERT INTO telephony.service_synonyms (service_id, synonym) VALUES (7013, 'Rasur');
+ROLLBACK;
+
 -- one service only
 BEGIN; SELECT tenantcall.enter(:c); INSERT INTO telephony.services (service_id, name, calcom_event_type_id) VALUES (7031, 'One', 1); COMMIT;
 SELECT pg_temp.choose(:c, NULL, NULL, NULL);

@@ -21,6 +21,7 @@ import pgserver
 
 README = pgserver.REPO / "README.md"
 KEY_FILE = "/etc/postgresql/tenantcall.keys"  # as README.md has it
+CALENDAR = "https://api.cal.com"  # likewise; the reader's is a local one
 DATABASE = "frontdesk"
 
 Block = collections.namedtuple("Block", "line language attributes text output")
@@ -57,9 +58,10 @@ def tidy(output):
 class Reader:
     """Somebody who tries every block in order."""
 
-    def __init__(self, cluster, scratch):
+    def __init__(self, cluster, scratch, calendar=CALENDAR):
         self.cluster = cluster
         self.scratch = pathlib.Path(scratch)
+        self.calendar = calendar
         self.variables = {}
 
     def environment(self, **extra):
@@ -85,12 +87,12 @@ class Reader:
         options += ["-v", "SHOW_CONTEXT=never"]
         for name, value in self.variables.items():
             options += ["-v", f"{name}={value}"]
-        script = block.text + "".join(f"\n\\echo @{name}=:{name}" for name in wanted)
+        script = block.text.replace(CALENDAR, self.calendar) + "".join(f"\n\\echo @{name}=:{name}" for name in wanted)
         script += "\n\\echo @@ :LAST_ERROR_SQLSTATE\n"
         argv = self.cluster.psql_argv(*options, dbname=DATABASE, role=role)
         done = subprocess.run(argv, input=script, stdout=subprocess.PIPE, text=True,
                               stderr=subprocess.STDOUT, env=self.environment(), check=False)
-        printed, _, state = done.stdout.partition("@@ ")
+        printed, _, state = done.stdout.replace(self.calendar, CALENDAR).partition("@@ ")
         for name in wanted:
             value = re.search(rf"^@{name}=(.*?)\n(?=@|\Z)", printed, re.M | re.S)
             if value is not None:

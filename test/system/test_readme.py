@@ -10,7 +10,7 @@ import pytest
 
 import pgserver
 from pgserver import REPO
-from readme_blocks import DATABASE, KEY_FILE, README, Reader, blocks, tidy
+from readme_blocks import CALENDAR, DATABASE, KEY_FILE, README, Reader, blocks, tidy
 
 TINY_JWT = '''
 import base64, hashlib, hmac, json
@@ -26,6 +26,16 @@ def encode(claims, key, algorithm, headers):
 def of_language(language):
     """The blocks of README.md in a language."""
     return [block for block in blocks(README.read_text()) if block.language == language]
+
+
+def make_calendar(calcom):
+    """The account and the event types that README.md speaks of; returns the calendar's address."""
+    text = README.read_text()
+    key = re.search(rf"set_credential\('[^']*', '([^']*)', '{CALENDAR}'\)", text)[1]
+    calcom.account(key)
+    for event_type in set(re.findall(r"\b25\d{5}\b", text)):
+        calcom.event_type(key, event_type, time_zone="Europe/Berlin")
+    return calcom.url
 
 
 def settings_of_readme():
@@ -48,11 +58,16 @@ def make_keys(cluster):
 
 
 @pytest.fixture
-def reader(make_cluster, tmp_path):
-    """A newcomer with a new server, configured and given keys as README.md says."""
+def reader(make_cluster, tmp_path, calcom):
+    """A newcomer with a new server, configured and given keys as README.md says, and a calendar.
+
+    The calendar is at loopback, which must be allowed, and its limit is not kept, to go faster.
+    """
     settings = settings_of_readme()
     assert settings.pop("tenantcall.key_file") == KEY_FILE
-    cluster = make_cluster(start=False, **settings)
+    assert settings["tenantcall.worker_databases"] == DATABASE
+    cluster = make_cluster(start=False, **settings, **{
+        "tenantcall.http_local_hosts": "127.0.0.1", "tenantcall.http_quota": 0})
     make_keys(cluster)
     cluster.start()
     cluster.sql(f"CREATE DATABASE {DATABASE}")
@@ -60,7 +75,7 @@ def reader(make_cluster, tmp_path):
         import jwt  # noqa: F401
     except ImportError:
         (tmp_path / "jwt.py").write_text(TINY_JWT)
-    return Reader(cluster, tmp_path)
+    return Reader(cluster, tmp_path, make_calendar(calcom))
 
 
 def accept(block, printed):

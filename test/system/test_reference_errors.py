@@ -33,6 +33,12 @@ COMPANIES = (
     " VALUES (1, 'key', 'f', now(), 'done', '{}');"
     "SELECT tenantcall.set_rate_policy('once', 1, '1 day');"
     "SELECT tenantcall.set_rate_policy('many' || g, 1, '1 day') FROM generate_series(1, 17) AS g;"
+    "INSERT INTO telephony.services (company_id, name, calcom_event_type_id) VALUES (1, 's', 1), (2, 't', 2);"
+    "SELECT tenantcall.set_credential('account', 'secret', 'https://api.cal.com');"
+    "SELECT tenantcall.assign_credential(1, 'account');"
+    "INSERT INTO telephony.appointments (company_id, service_id, credential, calcom_event_type_id, starts_at,"
+    " ends_at, status) VALUES (1, 1, 'account', 1, '2050-01-01', '2050-01-02', 'pending');"
+    "UPDATE telephony.appointments SET status = 'refused';"
     "CREATE TABLE plain (id integer PRIMARY KEY, word text, company_id integer);"
     "INSERT INTO plain VALUES (1, 'a', NULL);"
     "CREATE TABLE parent (company_id bigint) PARTITION BY LIST (company_id);"
@@ -45,9 +51,34 @@ FK = ("CREATE TABLE father (company_id bigint, father_id bigint, PRIMARY KEY (co
       "CREATE TABLE child (company_id bigint NOT NULL, father_id bigint); "
       "SELECT scope_table('father'), scope_table('child'); ")
 
+HOLD = "SELECT enter(1, 1); SELECT hold_slot(1, '2050-01-01', NULL); "
+ANNA = "'{\"name\": \"Anna\", \"phone\": \"+4930123456\"}'"
+MAX = "(SELECT max(hold_id) FROM telephony.slot_holds)"
+
 CASES = [
     ("check_credential", "PT503", "admin", "SELECT check_credential('x')"),
     ("http_test_requests", "PT503", "postgres", "SELECT http_test_requests('x')"),
+    ("hold_slot", "PT403", "gateway", "SELECT enter(1); SELECT hold_slot(1, '2050-01-01', NULL)"),
+    ("hold_slot", "PT404", "gateway", "SELECT enter(1, 1); SELECT hold_slot(9, '2050-01-01', NULL)"),
+    ("hold_slot", "PT409", "gateway", HOLD + "SELECT hold_slot(1, '2050-01-01', NULL)"),
+    ("hold_slot", "55000", "gateway", "SELECT enter(2, 2); SELECT hold_slot(2, '2050-01-01', NULL)"),
+    ("release_hold", "PT404", "gateway", "SELECT enter(1); SELECT release_hold(9)"),
+    ("release_hold", "PT409", "gateway", HOLD + f"SELECT book({MAX}, {ANNA}); SELECT release_hold({MAX})"),
+    ("book", "PT404", "gateway", f"SELECT enter(1); SELECT book(9, {ANNA})"),
+    ("book", "PT409", "gateway", HOLD + f"SELECT release_hold({MAX}); SELECT book({MAX}, {ANNA})"),
+    ("book", "22023", "gateway", HOLD + f"SELECT book({MAX}, '{{}}')"),
+    ("book", "22P02", "gateway", HOLD + f"""SELECT book({MAX}, '{{"name": "Anna", "phone": "nobody"}}')"""),
+    ("booking_result", "PT404", "gateway", "SELECT enter(1); SELECT booking_result(9)"),
+    ("cancel_booking", "PT404", "gateway", "SELECT enter(1); SELECT cancel_booking(9)"),
+    ("cancel_booking", "PT409", "gateway", "SELECT enter(1); SELECT cancel_booking(1)"),
+    ("reschedule_booking", "PT404", "gateway", HOLD + f"SELECT reschedule_booking(9, {MAX})"),
+    ("reschedule_booking", "PT409", "gateway", HOLD + f"SELECT reschedule_booking(1, {MAX})"),
+    ("replay_outbox", "PT404", "admin", "SELECT replay_outbox(9)"),
+    ("available_slots", "PT403", "app", "SELECT available_slots(1, '2050-01-01', '2050-01-02')"),
+    ("available_slots", "PT404", "gateway", "SELECT enter(1, 1); SELECT available_slots(9, '2050-01-01', '2050-01-02')"),
+    ("available_slots", "PT503", "gateway", "SELECT enter(1, 1); SELECT available_slots(1, '2050-01-01', '2050-01-02')"),
+    ("available_slots", "55000", "gateway", "SELECT enter(2, 2); SELECT available_slots(2, '2050-01-01', '2050-01-02')"),
+    ("invalidate_slots", "PT403", "app", "SELECT invalidate_slots(1, '2050-01-01', '2050-01-02')"),
     ("enter", "PT403", "gateway", "SELECT enter(1); SELECT enter(2)"),
     ("enter", "PT404", "gateway", "SELECT enter(9)"),
     ("enter_phone", "PT404", "gateway", "SELECT enter_phone('+4930999999')"),

@@ -1,0 +1,393 @@
+/*
+ * outbox_send.c
+ *		The HTTP worker's source of orders to calendars.
+ *
+ *		poll: claim (outbox_claim.c) --> submit --> done: judge --> record (outbox_record.c)
+ *
+ * Claim and record are short transactions of their own; while a request is under way there is
+ * neither transaction nor snapshot.  What happens in between (the worker is killed, the server
+ * crashes, recording fails) leaves the order leased as "sending"; after the lease somebody claims
+ * it and asks the calendar first.
+ *
+ * At most outbox_in_flight orders are under way at a time, and of a credential that has
+ * MAX_PER_CREDENTIAL no more are claimed, so that a calendar that does not answer does not hold up
+ * the others.
+ *
+ * State of the worker's process only.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "calcom_request_core.h"
+#include "outbox.h"
+#include "outbox_flight.h"
+#include "outbox_judge.h"
+#include "telephony.h"
+#include "unix_time.h"
+
+#define MAX_IN_FLIGHT 256
+#define MAX_PER_CREDENTIAL 8
+#define LIST_PAGE 100
+#define MAX_LISTED 2000 /* bookings of one event type in the window that are looked through */
+#define PAUSE_MS 200	/* between two looks at what is locked or busy */
+#define LONG_PAUSE_MS 5000
+
+static int in_flight_limit = 32; /* setting */
+
+static TcFlight *flights[MAX_IN_FLIGHT]; /* under way; no order */
+static int nflights = 0;
+static TimestampTz next_poll = 1; /* 0: nothing is due */
+
+static void on_done(TcHttpJob *job, const TcHttpResult *result);
+
+/* Takes a flight off the list and frees it. */
+static void
+forget_flight(TcFlight *flight)
+{
+	for (int i = 0; i < nflights; i++)
+	{
+		if (flights[i] == flight)
+		{
+			flights[i] = flights[--nflights];
+			break;
+		}
+	}
+	MemoryContextDelete(flight->memory);
+	next_poll = GetCurrentTimestamp();
+}
+
+/* Runs something in a transaction of its own; false if it failed, which is logged. */
+static bool
+in_transaction(void (*run)(void *arg), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		run(arg);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(caller);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return done;
+}
+
+/* --- what came of it ----------------------------------------------------------------------- */
+
+typedef struct RecordJob
+{
+	const TcFlight *flight;
+	const TcOutcome *outcome;
+} RecordJob;
+
+/* Records; within a transaction. */
+static void
+run_record(void *arg)
+{
+	RecordJob *job = arg;
+
+	tc_outbox_record(job->flight, job->outcome);
+}
+
+/* Records the outcome and forgets the flight.  What cannot be recorded is found out again later. */
+static void
+finish(TcFlight *flight, const TcOutcome *outcome)
+{
+	RecordJob job = {flight, outcome};
+
+	if (!in_transaction(run_record, &job))
+		(void) in_transaction(run_record, &job); /* once more, after a deadlock or the like */
+	forget_flight(flight);
+}
+
+/* The outcome of a judgement. */
+static void
+conclude(TcFlight *flight, const TcJudgement *judgement, const TcHttpResult *result)
+{
+	TcOutboxCase now = {
+		.step = flight->step,
+		.heard = judgement->heard,
+		.sent_before = flight->sent_before,
+		/* a request that was refused is over, and so is any before it */
+		.settled = flight->settled || flight->refused,
+		.refused = flight->refused,
+		.attempt = flight->attempt,
+		.last_attempt = flight->last_attempt,
+	};
+	TcOutcome outcome = {
+		.next = tc_outbox_next(&now),
+		.http_status = result->answered ? result->status : 0,
+		.refusal = judgement->refusal,
+		.not_sent = flight->step == TC_OUTBOX_SEND && judgement->heard == TC_HEARD_NOT_SENT,
+		.uid = judgement->uid[0] != '\0' ? judgement->uid : NULL,
+		.reason = judgement->reason[0] != '\0' ? judgement->reason : NULL,
+		.became = judgement->gone ? "cancelled" : NULL,
+	};
+
+	outcome.delay_ms = tc_outbox_delay(flight->attempt, result->retry_after_ms,
+									   pg_prng_double(&pg_global_prng_state));
+	if (flight->step == TC_OUTBOX_LOOK && outcome.next == TC_NEXT_SEND)
+		outcome.delay_ms = 0; /* it was long enough on the way */
+	finish(flight, &outcome);
+}
+
+/* --- requests ------------------------------------------------------------------------------ */
+
+/* Writes the path of the question whether the calendar has it; false if it cannot be written. */
+static bool
+look_path(const TcFlight *flight, char *path, size_t size)
+{
+	if (flight->kind == TC_ORDER_CREATE)
+	{
+		TcCalcomListQuery query = {
+			.event_type_id = flight->event_type_id,
+			.after_start = tc_unix_time(flight->starts_at) - USECS_PER_SEC,
+			.before_end = tc_unix_time(flight->ends_at) + USECS_PER_DAY,
+			.take = LIST_PAGE,
+			.skip = flight->skip,
+		};
+
+		return tc_calcom_list_path(&query, path, size) > 0;
+	}
+	return tc_calcom_booking_path(flight->kind == TC_ORDER_CANCEL ? flight->uid : flight->old_uid,
+								  NULL, path, size) > 0;
+}
+
+/* Writes the path of the order. */
+static bool
+send_path(const TcFlight *flight, char *path, size_t size)
+{
+	switch (flight->kind)
+	{
+		case TC_ORDER_CREATE:
+			return strlcpy(path, TC_CALCOM_BOOKINGS_PATH, size) < size;
+		case TC_ORDER_CANCEL:
+			return tc_calcom_booking_path(flight->uid, "cancel", path, size) > 0;
+		default:
+			return tc_calcom_booking_path(flight->old_uid, "reschedule", path, size) > 0;
+	}
+}
+
+/* Hands the request to the worker; false if it cannot be made. */
+static bool
+submit(TcFlight *flight)
+{
+	TcHttpJob *job = &flight->job;
+	bool looks = flight->step == TC_OUTBOX_LOOK;
+	char path[1024];
+
+	if (!(looks ? look_path(flight, path, sizeof(path)) : send_path(flight, path, sizeof(path))))
+		return false;
+	memset(job, 0, sizeof(*job));
+	job->class = TC_HTTP_WRITE;
+	job->company_id = flight->company_id;
+	strlcpy(job->credential, flight->credential, NAMEDATALEN);
+	job->method = looks ? "GET" : "POST";
+	job->path = MemoryContextStrdup(flight->memory, path);
+	job->api_version = TC_CALCOM_BOOKINGS_VERSION;
+	if (!looks)
+	{
+		job->body = flight->request;
+		job->body_len = strlen(flight->request);
+	}
+	job->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), tc_outbox_timeout);
+	job->done = on_done;
+	job->arg = flight;
+	tc_http_submit(job);
+	return true;
+}
+
+/* The worker has a result. */
+static void
+on_done(TcHttpJob *job, const TcHttpResult *result)
+{
+	TcFlight *flight = job->arg;
+	TcJudgement judgement;
+
+	tc_outbox_judge(flight, result, &judgement);
+	if (judgement.denied)
+		tc_http_report_denied(job);
+	else if (result->answered)
+		tc_http_report(job, judgement.failure);
+	if (judgement.heard == TC_HEARD_NOT_THERE && judgement.more)
+	{
+		flight->skip += LIST_PAGE;
+		if (flight->skip < MAX_LISTED && submit(flight))
+			return;
+		judgement.heard = TC_HEARD_NOTHING;
+		strlcpy(judgement.reason, "the calendar's list is too long", sizeof(judgement.reason));
+	}
+	conclude(flight, &judgement, result);
+}
+
+/* Is there an outcome already, without asking anybody? */
+static bool
+is_settled(const TcFlight *flight, TcOutcome *outcome)
+{
+	bool stands = strcmp(flight->status, "pending") == 0 || strcmp(flight->status, "unknown") == 0;
+
+	memset(outcome, 0, sizeof(*outcome));
+	if (flight->kind == TC_ORDER_CANCEL)
+	{
+		if (strcmp(flight->status, "cancelling") == 0 && flight->uid != NULL)
+			return false;
+		outcome->next = TC_NEXT_DONE; /* cancelled in the calendar meanwhile, or never booked */
+		return true;
+	}
+	if (flight->uid != NULL || !(stands || strcmp(flight->status, "cancelling") == 0))
+	{
+		outcome->next = TC_NEXT_DONE; /* a webhook was faster */
+		return true;
+	}
+	outcome->next = TC_NEXT_REFUSED;
+	if (flight->request == NULL && flight->step == TC_OUTBOX_SEND)
+	{
+		outcome->reason = "the customer's data was erased";
+		return true;
+	}
+	outcome->reason = flight->overdue ? "the time has come before it could be booked"
+									  : "the booking to be moved has no uid";
+	return flight->step == TC_OUTBOX_SEND && !flight->sent_before &&
+		   (flight->overdue || (flight->kind == TC_ORDER_RESCHEDULE && flight->old_uid == NULL));
+}
+
+/* Lets a claimed order fly. */
+static void
+launch(TcFlight *flight)
+{
+	TcOutcome outcome;
+
+	flights[nflights++] = flight;
+	if (is_settled(flight, &outcome))
+		finish(flight, &outcome);
+	else if (!submit(flight))
+	{
+		outcome = (TcOutcome){.next = TC_NEXT_REFUSED, .reason = "the request cannot be written"};
+		finish(flight, &outcome);
+	}
+}
+
+/* --- the source ---------------------------------------------------------------------------- */
+
+/* Credentials that have enough under way, as text[]. */
+static ArrayType *
+busy_credentials(void)
+{
+	Datum names[MAX_IN_FLIGHT];
+	int count = 0;
+
+	for (int i = 0; i < nflights; i++)
+	{
+		int same = 0;
+
+		for (int k = 0; k <= i; k++)
+			same += strcmp(flights[k]->credential, flights[i]->credential) == 0;
+		if (same == MAX_PER_CREDENTIAL)
+			names[count++] = CStringGetTextDatum(flights[i]->credential);
+	}
+	return construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* One look at what is due. */
+typedef struct PollJob
+{
+	TcFlight *claimed[MAX_IN_FLIGHT];
+	int count;
+	int room;
+	bool paused;
+	TimestampTz due;
+} PollJob;
+
+/* Claims; within a transaction. */
+static void
+run_poll(void *arg)
+{
+	PollJob *job = arg;
+
+	if (tc_telephony() == NULL)
+		return;
+	job->paused = tc_outbox_paused();
+	if (job->paused || job->room <= 0)
+		return;
+	job->count = tc_outbox_claim(job->claimed, job->room, busy_credentials());
+	job->due = tc_outbox_next_due();
+	for (int i = 0; i < job->count; i++) /* from now on they outlive the transaction */
+		MemoryContextSetParent(job->claimed[i]->memory, TopMemoryContext);
+}
+
+/* Looks for orders that are due, and lets them fly. */
+static void
+poll_orders(void)
+{
+	PollJob *job = MemoryContextAllocZero(TopMemoryContext, sizeof(PollJob));
+	TimestampTz now;
+	bool polled;
+
+	job->room = Min(Min(in_flight_limit - nflights, MAX_IN_FLIGHT - nflights), MAX_PER_CREDENTIAL);
+	next_poll = 0;
+	polled = in_transaction(run_poll, job);
+	now = GetCurrentTimestamp();
+	if (!polled)
+	{
+		job->count = 0;
+		next_poll = TimestampTzPlusMilliseconds(now, LONG_PAUSE_MS);
+	}
+	else if (job->room > 0 && job->count == job->room)
+		next_poll = now;
+	else if (job->due != 0)
+		next_poll = Max(job->due, TimestampTzPlusMilliseconds(now, PAUSE_MS));
+	for (int i = 0; job->paused && i < nflights; i++)
+		tc_http_take_back(&flights[i]->job);
+	for (int i = 0; i < job->count; i++)
+		launch(job->claimed[i]);
+	pfree(job);
+}
+
+/* When to look again. */
+static TimestampTz
+next_orders(void)
+{
+	return next_poll;
+}
+
+static const TcHttpSource source = {
+	.name = "outbox",
+	.poll = poll_orders,
+	.next = next_orders,
+	.wants_extension = true,
+};
+
+/* Registers the source. */
+void
+tc_outbox_send_init(void)
+{
+	DefineCustomIntVariable("tenantcall.outbox_in_flight",
+							"How many orders to calendars are under way at a time.", NULL,
+							&in_flight_limit, 32, 1, MAX_IN_FLIGHT, PGC_SIGHUP, 0, NULL, NULL,
+							NULL);
+	tc_http_add_source(&source);
+}

@@ -1,0 +1,196 @@
+/*
+ * slot_generation.c
+ *		Has a calendar changed since it was asked?
+ *
+ *		fetch			note generation --> ask the calendar --> still the same? keep the answer
+ *		booking			commit --> generation + 1
+ *		webhook			commit --> generation + 1
+ *
+ * Counters in shared memory, by database, credential and event type, of a fixed number: two event
+ * types that share one by chance lose some cached answers, and never see a wrong one.  One more
+ * counter per cluster stands for "anything may have changed" (a credential now leads elsewhere).
+ * Both only rise, so that their sum changes whenever one of them does.
+ *
+ * No locks: the counters are atomic.  What a transaction changed is noted in its own memory and
+ * counted after its commit is visible; when the server crashes in between, the cached answers are
+ * gone as well.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/memutils.h"
+
+#include "slot_generation.h"
+
+#define N_COUNTERS 16384 /* a power of two */
+
+typedef struct Generations
+{
+	pg_atomic_uint64 everything;
+	pg_atomic_uint64 counter[N_COUNTERS];
+} Generations;
+
+static Generations *shared = NULL;
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+/* Counters to be raised at commit, in TopTransactionContext. */
+static uint32 *pending = NULL;
+static int npending = 0;
+static int pending_room = 0;
+static bool pending_everything = false;
+
+/* shmem_request_hook */
+static void
+generation_shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(sizeof(Generations));
+}
+
+/* shmem_startup_hook */
+static void
+generation_shmem_startup(void)
+{
+	bool found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("tenantcall slot generations", sizeof(Generations), &found);
+	if (!found)
+	{
+		pg_atomic_init_u64(&shared->everything, 1);
+		for (int i = 0; i < N_COUNTERS; i++)
+			pg_atomic_init_u64(&shared->counter[i], 0);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* While preloaded, asks for shared memory. */
+void
+tc_slot_generation_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = generation_shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = generation_shmem_startup;
+}
+
+/* The counter of an event type. */
+static uint32
+counter_of(const char *credential, int64 event_type_id)
+{
+	uint32 hash = hash_bytes((const unsigned char *) credential, (int) strlen(credential));
+
+	hash = hash_combine(hash, hash_bytes_uint32((uint32) event_type_id));
+	hash = hash_combine(hash, hash_bytes_uint32((uint32) (event_type_id >> 32)));
+	return hash_combine(hash, hash_bytes_uint32(MyDatabaseId)) & (N_COUNTERS - 1);
+}
+
+/* The generation of an event type. */
+uint64
+tc_slot_generation(const char *credential, int64 event_type_id)
+{
+	uint64 generation;
+
+	pg_memory_barrier();
+	generation = pg_atomic_read_u64(&shared->everything) +
+				 pg_atomic_read_u64(&shared->counter[counter_of(credential, event_type_id)]);
+	pg_memory_barrier();
+	return generation;
+}
+
+/* The calendar changed now. */
+void
+tc_slot_changed(const char *credential, int64 event_type_id)
+{
+	pg_atomic_fetch_add_u64(credential == NULL
+								? &shared->everything
+								: &shared->counter[counter_of(credential, event_type_id)],
+							1);
+}
+
+/* Forgets what was noted; the memory goes with the transaction. */
+static void
+forget_pending(void)
+{
+	pending = NULL;
+	npending = pending_room = 0;
+	pending_everything = false;
+}
+
+/* XactCallback: counts what was noted. */
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PREPARE: /* committed later, by somebody else: better too early than never
+								  */
+			for (int i = 0; i < npending; i++)
+				pg_atomic_fetch_add_u64(&shared->counter[pending[i]], 1);
+			if (pending_everything)
+				pg_atomic_fetch_add_u64(&shared->everything, 1);
+			forget_pending();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			forget_pending();
+			break;
+		default:
+			break;
+	}
+}
+
+/* It changes when this transaction commits; a subtransaction that rolls back does no harm. */
+void
+tc_slot_changed_at_commit(const char *credential, int64 event_type_id)
+{
+	static bool registered = false;
+	uint32 counter;
+
+	if (!registered)
+		RegisterXactCallback(transaction_ends, NULL);
+	registered = true;
+	if (credential == NULL)
+	{
+		pending_everything = true;
+		return;
+	}
+	counter = counter_of(credential, event_type_id);
+	for (int i = 0; i < npending; i++)
+	{
+		if (pending[i] == counter)
+			return;
+	}
+	if (npending == pending_room)
+	{
+		int room = pending_room == 0 ? 8 : 2 * pending_room;
+		uint32 *larger = MemoryContextAlloc(TopTransactionContext, room * sizeof(uint32));
+
+		if (npending > 0)
+			memcpy(larger, pending, npending * sizeof(uint32));
+		pending = larger;
+		pending_room = room;
+	}
+	pending[npending++] = counter;
+}
+
+/* Is there anything to be told at commit? */
+bool
+tc_slot_change_pending(void)
+{
+	return npending > 0 || pending_everything;
+}

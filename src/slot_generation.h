@@ -1,0 +1,27 @@
+/*
+ * slot_generation.h
+ *		Has a calendar changed since it was asked?
+ */
+#ifndef TC_SLOT_GENERATION_H
+#define TC_SLOT_GENERATION_H
+
+#include "postgres.h"
+
+extern void tc_slot_generation_init(void);
+
+/*
+ * A number that rises when the calendar of an event type may have changed.  Who asks the calendar
+ * notes it before, and keeps the answer only if it is the same afterwards.
+ */
+extern uint64 tc_slot_generation(const char *credential, int64 event_type_id);
+
+/* The calendar changed now; credential NULL: any of this database may have. */
+extern void tc_slot_changed(const char *credential, int64 event_type_id);
+
+/* It changes when this transaction commits (and not if it does not). */
+extern void tc_slot_changed_at_commit(const char *credential, int64 event_type_id);
+
+/* Has this transaction changed a calendar, to be told at commit? */
+extern bool tc_slot_change_pending(void);
+
+#endif /* TC_SLOT_GENERATION_H */
