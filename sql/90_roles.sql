@@ -220,6 +220,9 @@ CREATE FUNCTION tenantcall.grant_tracking(role name) RETURNS void
 BEGIN
     IF role IS NULL THEN
         RAISE EXCEPTION 'argument "role" must not be NULL' USING ERRCODE = 'null_value_not_allowed';
+    ELSIF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = role) THEN
+        RAISE EXCEPTION 'role "%" does not exist', role
+            USING ERRCODE = 'undefined_object', HINT = 'Create it first, with CREATE ROLE.';
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA tenantcall TO %I', role);
     PERFORM tenantcall.grant_functions(role, 'owner');
