@@ -98,8 +98,9 @@ $$;
 CREATE TABLE trail_attempts (n int, statement text);
 INSERT INTO trail_attempts SELECT row_number() OVER (ORDER BY rel, verb), format(verb, rel) FROM
     unnest(ARRAY['telephony.call_events', 'telephony.call_transitions', 'telephony.tenant_decisions', 'telephony.refusals']) AS rel,
-    unnest(ARRAY['DELETE FROM %s', 'UPDATE %s SET company_id = company_id']) AS verb;
-INSERT INTO trail_attempts SELECT 90 + row_number() OVER (), statement FROM unnest(ARRAY['DELETE FROM tenantcall.unplaced_refusals', 'DELETE FROM telephony.calls']) AS statement;
+    unnest(ARRAY['DELETE FROM %s', 'TRUNCATE %s', 'UPDATE %s SET company_id = company_id']) AS verb;
+INSERT INTO trail_attempts SELECT 90 + row_number() OVER (), statement FROM unnest(ARRAY['DELETE FROM tenantcall.unplaced_refusals', 'DELETE FROM telephony.calls', 'TRUNCATE tenantcall.unplaced_refusals',
+    'TRUNCATE telephony.tenant_decisions_default', 'TRUNCATE telephony.calls CASCADE']) AS statement;
 GRANT SELECT ON trail_attempts TO PUBLIC;
 SELECT tenantcall.sign_token(:c1, NULL, '1 hour') AS token \gset
 SET ROLE regress_tc_trail_app;
