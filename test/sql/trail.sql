@@ -80,6 +80,14 @@ SELECT count(*) FROM generate_series(1, 10) AS n, tenantcall.ingest_retell(NULL:
 ROLLBACK;
 RESET ROLE;
 SELECT outcome, reason, sum(refused) FROM tenantcall.unplaced_refusals WHERE by_role = 'regress_tc_trail_gateway' AND reason IN ('malformed_signature', 'no_body') GROUP BY 1, 2 ORDER BY 2;
+-- a transaction that becomes read-only before it ends
+SET ROLE regress_tc_trail_gateway;
+BEGIN;
+SELECT count(*) FROM generate_series(1, 3) AS n, tenantcall.ingest_retell('x'::text, repeat('x', n));
+SET TRANSACTION READ ONLY;
+COMMIT;
+RESET ROLE;
+SELECT outcome, reason, sum(refused) FROM tenantcall.unplaced_refusals WHERE by_role = 'regress_tc_trail_gateway' AND reason = 'malformed_signature' GROUP BY 1, 2;
 -- usage counts them
 BEGIN;
 SELECT tenantcall.enter(:c2) \g /dev/null
