@@ -57,6 +57,9 @@ REVOKE ALL ON FUNCTION tenantcall.trail_guard_trigger() FROM PUBLIC;
 CREATE TRIGGER tenantcall_trail BEFORE UPDATE OR DELETE ON tenantcall.unplaced_refusals
     FOR EACH ROW EXECUTE FUNCTION tenantcall.trail_guard_trigger();
 ALTER TABLE tenantcall.unplaced_refusals ENABLE ALWAYS TRIGGER tenantcall_trail;
+CREATE TRIGGER tenantcall_trail_truncate BEFORE TRUNCATE ON tenantcall.unplaced_refusals
+    FOR EACH STATEMENT EXECUTE FUNCTION tenantcall.trail_guard_trigger();
+ALTER TABLE tenantcall.unplaced_refusals ENABLE ALWAYS TRIGGER tenantcall_trail_truncate;
 
 -- Notes calls of days that may have been rolled up.
 CREATE FUNCTION tenantcall.usage_mark_trigger() RETURNS trigger
@@ -115,6 +118,19 @@ $$;
 COMMENT ON FUNCTION tenantcall.create_upkeep_tables(name) IS 'internal: part of create_tables()';
 REVOKE ALL ON FUNCTION tenantcall.create_upkeep_tables(name) FROM PUBLIC;
 
+-- Triggers of statements are not handed down to partitions.
+CREATE FUNCTION tenantcall.guard_truncation(tables_schema name, trail name) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER tenantcall_trail_truncate BEFORE TRUNCATE ON %I.%I '
+                   'FOR EACH STATEMENT EXECUTE FUNCTION tenantcall.trail_guard_trigger()', tables_schema, trail);
+    EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_trail_truncate', tables_schema, trail);
+END
+$$;
+COMMENT ON FUNCTION tenantcall.guard_truncation(name, name) IS 'internal: refuses TRUNCATE of a table of the audit trail';
+REVOKE ALL ON FUNCTION tenantcall.guard_truncation(name, name) FROM PUBLIC;
+
 CREATE FUNCTION tenantcall.create_upkeep_triggers(tables_schema name) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
@@ -125,6 +141,7 @@ BEGIN
         EXECUTE format('CREATE TRIGGER tenantcall_trail BEFORE UPDATE OR DELETE ON %I.%I '
                        'FOR EACH ROW EXECUTE FUNCTION tenantcall.trail_guard_trigger()', tables_schema, trail);
         EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_trail', tables_schema, trail);
+        PERFORM tenantcall.guard_truncation(tables_schema, trail);
     END LOOP;
     EXECUTE format('CREATE TRIGGER tenantcall_usage AFTER INSERT OR UPDATE ON %I.calls '
                    'FOR EACH ROW EXECUTE FUNCTION tenantcall.usage_mark_trigger()', tables_schema);
@@ -167,6 +184,7 @@ BEGIN
                    CASE WHEN isfinite(month) THEN format('FOR VALUES FROM (%L) TO (%L)', month, month + interval '1 month')
                         ELSE 'DEFAULT' END);
     EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_trail', tables_schema, part);
+    PERFORM tenantcall.guard_truncation(tables_schema, part);
     RETURN part;
 END
 $$;

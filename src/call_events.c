@@ -37,7 +37,7 @@ static TcTable events = {.name = "call_events",
 									 .keys = 4,
 									 .written = lengthof(event_columns),
 									 .inserts_only = true,
-									 .parents_locked = true,
+									 .parent = "calls",
 									 .tenants = true}};
 
 static TcStatement count_event = {

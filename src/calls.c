@@ -267,6 +267,7 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 	}
 	if ((row.seen & TC_SEEN_FORGOTTEN) != 0)
 	{
+		result->forgotten = true;
 		stripped = tc_forgotten_event(delivery);
 		delivery = &stripped;
 	}

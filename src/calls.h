@@ -31,8 +31,9 @@ typedef struct TcMergeResult
 	TcMergeOutcome outcome;
 	const char *reason;
 	bool new_call;
-	bool was_over; /* before the event: ended, analyzed, or in a state in which it cannot go on */
-	bool over;	   /* after it */
+	bool was_over;	/* before the event: ended, analyzed, or in a state in which it cannot go on */
+	bool over;		/* after it */
+	bool forgotten; /* its caller was: nothing that the event tells is to be kept */
 	int64 call_id;
 	int64 branch_id;
 	char *status;

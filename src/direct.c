@@ -96,6 +96,7 @@ begin_use(TcDirect *table, Relation rel)
 	ResultRelInfo *target = table->target;
 
 	table->in_use = true;
+	table->used_in = GetCurrentSubTransactionId();
 	target->ri_RelationDesc = rel;
 	for (int i = 0; i < target->ri_NumIndices; i++)
 		target->ri_IndexRelationDescs[i] = index_open(table->indexes[i], RowExclusiveLock);
@@ -335,8 +336,11 @@ void
 tc_direct_insert(TcDirect *table, TcRow *row)
 {
 	fill_slot(table, row);
-	for (int i = 0; i < table->nparents && !table->columns->parents_locked; i++)
-		lock_parent(table, &table->parents[i], table->slot);
+	for (int i = 0; i < table->nparents; i++)
+	{
+		if (!table->parents[i].locked)
+			lock_parent(table, &table->parents[i], table->slot);
+	}
 	AfterTriggerBeginQuery();
 	ExecSimpleRelationInsert(table->target, table->estate, table->slot);
 	take_columns(table, table->slot, table->columns->written, row);

@@ -84,6 +84,32 @@ tc_direct_make_slot(Relation rel, const TupleTableSlotOps *ops)
 	return MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)), ops);
 }
 
+/* Has the caller locked the row that the foreign key names?  Other keys may have been added. */
+static bool
+parent_is_locked(const TcDirect *table, Relation rel, Relation named, const ForeignKeyCacheInfo *fk)
+{
+	const TcColumns *columns = table->columns;
+
+	if (columns->parent == NULL || RelationGetNamespace(named) != RelationGetNamespace(rel) ||
+		strcmp(RelationGetRelationName(named), columns->parent) != 0)
+		return false;
+	/* the columns of the same name, all of them in the key */
+	for (int i = 0; i < fk->nkeys; i++)
+	{
+		const char *name =
+			NameStr(TupleDescAttr(RelationGetDescr(rel), fk->conkey[i] - 1)->attname);
+		bool in_key = false;
+
+		for (int k = 0; k < columns->keys; k++)
+			in_key |= table->attnums[k] == fk->conkey[i];
+		if (!in_key ||
+			strcmp(NameStr(TupleDescAttr(RelationGetDescr(named), fk->confkey[i] - 1)->attname),
+				   name) != 0)
+			return false;
+	}
+	return true;
+}
+
 /* Prepares to find the row that a foreign key names; false if this is no plain foreign key. */
 static bool
 prepare_parent(TcDirect *table, Relation rel, const ForeignKeyCacheInfo *fk, Oid indexid)
@@ -104,6 +130,7 @@ prepare_parent(TcDirect *table, Relation rel, const ForeignKeyCacheInfo *fk, Oid
 	}
 	parent->relid = fk->confrelid;
 	parent->constraint = fk->conoid;
+	parent->locked = parent_is_locked(table, rel, named, fk);
 	parent->slot = tc_direct_make_slot(named, table_slot_callbacks(named));
 	table->nparents++;
 	index_close(index, NoLock);
@@ -140,9 +167,13 @@ tc_direct_prepare_columns(TcDirect *table, Relation rel)
 	for (int i = 0; i < columns->count; i++)
 	{
 		AttrNumber attnum = get_attnum(RelationGetRelid(rel), columns->list[i].name);
+		Form_pg_attribute attr;
 
-		if (attnum == InvalidAttrNumber ||
-			TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid != columns->list[i].type)
+		if (attnum == InvalidAttrNumber)
+			return false;
+		/* a column with a modifier, such as numeric(10, 2), rounds or refuses */
+		attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+		if (attr->atttypid != columns->list[i].type || attr->atttypmod >= 0)
 			return false;
 		table->attnums[i] = attnum;
 	}

@@ -12,7 +12,8 @@
  * built into the server in its checks and defaults.
  *
  * State that an error left in use is given up: its slots may hold what the error has released.  It
- * goes with the transaction, for whoever is using it may be a caller of ours.
+ * goes when its subtransaction was aborted, else with the transaction, for whoever is using it may
+ * be a caller of ours.
  *
  * Process-local; no locks.
  */
@@ -22,10 +23,12 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
@@ -82,6 +85,23 @@ relation_changed(Oid relid)
 		table->stale |= relid == InvalidOid || relid == table->relid;
 		for (int i = 0; i < table->nparents; i++)
 			table->stale |= relid == table->parents[i].relid;
+	}
+}
+
+/* Subtransaction callback: what an error left in use is nobody's any more. */
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	HASH_SEQ_STATUS status;
+	Entry *entry;
+
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	hash_seq_init(&status, tables);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->table != NULL && entry->table->in_use && entry->table->used_in == mine)
+			entry->table->abandoned = true;
 	}
 }
 
@@ -259,6 +279,9 @@ prepare_defaults(TcDirect *table, Relation rel)
 
 		for (int c = 0; c < table->columns->written; c++)
 			given = given || table->attnums[c] == i + 1;
+		/* a domain may refuse the default, or that there is none */
+		if (!given && get_typtype(TupleDescAttr(desc, i)->atttypid) == TYPTYPE_DOMAIN)
+			return false;
 		expr = given ? NULL : build_column_default(rel, i + 1);
 		if (expr == NULL)
 			continue;
@@ -354,8 +377,7 @@ make_state(Relation rel, const TcColumns *columns)
 	return table;
 }
 
-/* Gives the state up: at once, or, where an error or a caller left it in use, with the transaction.
- */
+/* Gives the state up: at once, or, where somebody may be using it, with the transaction. */
 static void
 drop_state(Entry *entry)
 {
@@ -364,7 +386,7 @@ drop_state(Entry *entry)
 	entry->table = NULL;
 	if (table == NULL)
 		return;
-	if (table->in_use)
+	if (table->in_use && !table->abandoned)
 		MemoryContextSetParent(table->context, TopTransactionContext);
 	else
 		MemoryContextDelete(table->context);
@@ -382,6 +404,7 @@ prepare_hash(void)
 	{
 		tables = hash_create("tenantcall tables", 16, &control, HASH_ELEM | HASH_BLOBS);
 		tc_on_relation_change(relation_changed);
+		RegisterSubXactCallback(end_subtransaction, NULL);
 	}
 	if (hash_get_num_entries(tables) < MAX_TABLES)
 		return;

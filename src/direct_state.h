@@ -32,6 +32,7 @@ typedef struct TcParent
 	Oid constraint;
 	TcLookup lookup; /* source: column of the table */
 	TupleTableSlot *slot;
+	bool locked; /* by the caller: named by the key of a row */
 } TcParent;
 
 struct TcDirect
@@ -40,6 +41,8 @@ struct TcDirect
 	bool fit;  /* can it be written directly? */
 	bool stale;
 	bool in_use;
+	bool abandoned;			   /* in use, by nobody any more: an error got in between */
+	SubTransactionId used_in;  /* by whom it is in use */
 	bool own_policies;		   /* none on it but ours */
 	AttrNumber partitioned_by; /* column of a partitioned table; 0: not partitioned */
 	MemoryContext context;	   /* of all that follows */

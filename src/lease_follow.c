@@ -175,7 +175,9 @@ tc_lease_follow(const TcDelivery *delivery, const TcPlacement *placement, TcMerg
 
 	if (merged->outcome == TC_MERGE_DUPLICATE)
 		return;
-	correlation = tc_inbound_match(delivery, placement, merged);
+	/* of a forgotten caller the request knows no number to be matched by, nor is one written again
+	 */
+	correlation = merged->forgotten ? NULL : tc_inbound_match(delivery, placement, merged);
 	if (!merged->over)
 		keep(delivery, company_id, merged, correlation);
 	else if (merged->new_call || !merged->was_over || correlation != NULL)

@@ -24,6 +24,7 @@
 #include "companies.h"
 #include "errors.h"
 #include "lease.h"
+#include "refusals.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_acquire_call_lease);
@@ -175,9 +176,9 @@ drop_lease(int64 company_id, const char *holder)
 	return tc_execute(&delete_held, &params) + tc_execute(&delete_bound, &params) > 0;
 }
 
-/* Records that a lease was refused. */
+/* Notes that a lease was refused; counted, since whoever waits for one may ask again and again. */
 static void
-record_refusal(const TcLeaseAsk *ask, const char *reason)
+note_refusal(const TcLeaseAsk *ask, const char *reason)
 {
 	TcDelivery delivery = {.kind = "lease"};
 	TcPlacement placement = {.place = {.company_id = ask->tenant->company_id,
@@ -185,7 +186,7 @@ record_refusal(const TcLeaseAsk *ask, const char *reason)
 							 .source = "argument"};
 
 	delivery.call_id = unconstify(char *, ask->holder);
-	(void) tc_calls_record(&delivery, &placement, "limited", reason);
+	tc_refusal_note(&delivery, &placement, "limited", reason);
 }
 
 /* Decides on a lease; *until is when it expires. */
@@ -208,10 +209,7 @@ acquire(const TcLeaseAsk *ask, TcLeaseAnswer *answer, TimestampTz *until)
 	else if (call_is_over(&find_call, company_id, ask->holder))
 		answer->refused = "call_is_over";
 	if (answer->refused != NULL)
-	{
-		record_refusal(ask, answer->refused);
 		return "refused";
-	}
 	*until = GetCurrentTimestamp() + answer->ttl;
 	return tc_lease_hold(ask) ? "acquired" : "held";
 }
@@ -237,6 +235,8 @@ tc_acquire_call_lease(PG_FUNCTION_ARGS)
 	tc_lease_lock();
 	outcome = acquire(&ask, &answer, &until);
 	tc_act_end(&act);
+	if (answer.refused != NULL)
+		note_refusal(&ask, answer.refused);
 	values[0] = CStringGetTextDatum(outcome);
 	nulls[1] = answer.refused == NULL;
 	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(answer.refused);

@@ -134,6 +134,7 @@ end_transaction(XactEvent event, void *arg)
 	refusals = NULL;
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
 		return;
+	XactReadOnly = false; /* it was not when they were returned, and it ends here */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	hash_seq_init(&scan, mine);
 	while ((refusal = hash_seq_search(&scan)) != NULL)

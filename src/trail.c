@@ -2,9 +2,9 @@
  * trail.c
  *		The audit trail: who may change it, and how long it is kept.
  *
- * A trigger on each of its tables refuses UPDATE and DELETE to everybody: to the owner of the
- * tables, and to superusers, who would have to take the trigger away first.  The library opens the
- * trail for single statements of its own: counting deliveries and refusals, keeping the longest
+ * Triggers on each of its tables refuse UPDATE, DELETE and TRUNCATE to everybody: to the owner of
+ * the tables, and to superusers, who would have to take the triggers away first.  The library opens
+ *the trail for single statements of its own: counting deliveries and refusals, keeping the longest
  * transcript, forgetting a caller, deleting a company, and what is too old.  SQL cannot open it.
  *
  * What is open is remembered with the subtransaction that opened it.  Ids of subtransactions are
@@ -109,7 +109,7 @@ tc_trail_close(void)
 	open_in = InvalidLocalTransactionId;
 }
 
-/* Row trigger BEFORE UPDATE OR DELETE */
+/* Row trigger BEFORE UPDATE OR DELETE, statement trigger BEFORE TRUNCATE */
 Datum
 tc_trail_guard_trigger(PG_FUNCTION_ARGS)
 {
@@ -127,6 +127,8 @@ tc_trail_guard_trigger(PG_FUNCTION_ARGS)
 				 errdetail("It is part of the audit trail, which nobody changes."),
 				 errhint("tenantcall.retentions says how long it is kept; "
 						 "tenantcall.forget_caller() and tenantcall.delete_company() erase.")));
+	if (!TRIGGER_FIRED_FOR_ROW(data->tg_event))
+		PG_RETURN_POINTER(NULL);
 	PG_RETURN_POINTER(TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple
 															  : data->tg_trigtuple);
 }

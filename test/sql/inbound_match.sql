@@ -152,6 +152,8 @@ SELECT match_event('call_started', 'u5', 2031, match_token(:'token'), :'four');
 SELECT decisions > 0 AS decisions FROM tenantcall.forget_caller('+4915100000004', :one);
 SELECT count(*) FROM telephony.inbound_requests WHERE company_id = :one AND (from_number = '+4915100000004' OR received_at = match_at(2010) AND answer IS NOT NULL);
 SELECT match_event('call_ended', 'u5', 2032, match_token(:'token'), :'four');
+-- nor with a token that is none of it
+SELECT match_event('call_analyzed', 'u5', 2033, match_token('tc1_00000000000000000000000000000000'), :'four');
 SELECT count(*) FROM telephony.tenant_decisions WHERE company_id = :one AND from_number = '+4915100000004';
 
 SELECT tenantcall.drop_webhook_key('retell', 'match'), tenantcall.drop_webhook_key('retell', 'match two');

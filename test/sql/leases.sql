@@ -227,6 +227,15 @@ SELECT tenantcall.set_company_status(:one, 'active');
 SELECT kind, outcome, reason, provider_call_id, count(*) FROM telephony.tenant_decisions
 WHERE company_id = :one AND outcome IN ('limited', 'suspended') GROUP BY 1, 2, 3, 4 ORDER BY min(decision_id);
 
+-- and who asks again and again fills them up to a bound only
+SELECT tenantcall.set_concurrency_policy(0, company_id => :one);
+SET ROLE regress_tc_leases_gateway;
+SELECT outcome, reason, count(*) FROM generate_series(1, 150) AS n, tenantcall.acquire_call_lease(:one, 'again ' || n) GROUP BY 1, 2;
+RESET ROLE;
+SELECT tenantcall.drop_concurrency_policy(:one);
+SELECT count(*) FILTER (WHERE provider_call_id LIKE 'again%') BETWEEN 1 AND 100 AS bounded FROM telephony.tenant_decisions WHERE company_id = :one;
+SELECT reason, sum(refused) FROM telephony.refusals WHERE company_id = :one AND kind = 'lease' GROUP BY 1 ORDER BY 1;
+
 -- what a savepoint undoes
 BEGIN;
 SELECT outcome FROM tenantcall.acquire_call_lease(:two, 'kept');

@@ -80,6 +80,14 @@ SELECT count(*) FROM generate_series(1, 10) AS n, tenantcall.ingest_retell(NULL:
 ROLLBACK;
 RESET ROLE;
 SELECT outcome, reason, sum(refused) FROM tenantcall.unplaced_refusals WHERE by_role = 'regress_tc_trail_gateway' AND reason IN ('malformed_signature', 'no_body') GROUP BY 1, 2 ORDER BY 2;
+-- a transaction that becomes read-only before it ends
+SET ROLE regress_tc_trail_gateway;
+BEGIN;
+SELECT count(*) FROM generate_series(1, 3) AS n, tenantcall.ingest_retell('x'::text, repeat('x', n));
+SET TRANSACTION READ ONLY;
+COMMIT;
+RESET ROLE;
+SELECT outcome, reason, sum(refused) FROM tenantcall.unplaced_refusals WHERE by_role = 'regress_tc_trail_gateway' AND reason = 'malformed_signature' GROUP BY 1, 2;
 -- usage counts them
 BEGIN;
 SELECT tenantcall.enter(:c2) \g /dev/null
@@ -98,8 +106,9 @@ $$;
 CREATE TABLE trail_attempts (n int, statement text);
 INSERT INTO trail_attempts SELECT row_number() OVER (ORDER BY rel, verb), format(verb, rel) FROM
     unnest(ARRAY['telephony.call_events', 'telephony.call_transitions', 'telephony.tenant_decisions', 'telephony.refusals']) AS rel,
-    unnest(ARRAY['DELETE FROM %s', 'UPDATE %s SET company_id = company_id']) AS verb;
-INSERT INTO trail_attempts SELECT 90 + row_number() OVER (), statement FROM unnest(ARRAY['DELETE FROM tenantcall.unplaced_refusals', 'DELETE FROM telephony.calls']) AS statement;
+    unnest(ARRAY['DELETE FROM %s', 'TRUNCATE %s', 'UPDATE %s SET company_id = company_id']) AS verb;
+INSERT INTO trail_attempts SELECT 90 + row_number() OVER (), statement FROM unnest(ARRAY['DELETE FROM tenantcall.unplaced_refusals', 'DELETE FROM telephony.calls', 'TRUNCATE tenantcall.unplaced_refusals',
+    'TRUNCATE telephony.tenant_decisions_default', 'TRUNCATE telephony.calls CASCADE']) AS statement;
 GRANT SELECT ON trail_attempts TO PUBLIC;
 SELECT tenantcall.sign_token(:c1, NULL, '1 hour') AS token \gset
 SET ROLE regress_tc_trail_app;

@@ -1,11 +1,12 @@
 """Rows written without statements: the same rows, checks, locks and triggers as with statements."""
+import json
 import re
 import threading
 
 import psycopg
 import pytest
 
-from calls import SECRET, House, ingest, message, now_ms
+from calls import SECRET, House, ingest, message, now_ms, sign
 
 START = now_ms() - 3600000
 STAGES = ["call_analyzed", "call_started", "call_ended", "call_ended"]
@@ -50,6 +51,7 @@ UNFIT = {
     "hash index": "CREATE INDEX ON {} USING hash (company_id)",
     "deferrable key": "ALTER TABLE {} ADD FOREIGN KEY (company_id) REFERENCES telephony.companies "
                       "DEFERRABLE INITIALLY DEFERRED",
+    "column of a domain": "CREATE DOMAIN few AS int DEFAULT 3 CHECK (VALUE > 1); ALTER TABLE {} ADD extra few",
 }
 # and what is served without as well
 FIT = {
@@ -202,6 +204,33 @@ def test_foreign_keys(house):
         '"calls_company_id_branch_id_fkey"'
 
 
+def test_a_foreign_key_of_mine(house):
+    """A foreign key that somebody adds to the events is checked, though that of ours need not be."""
+    number = house.numbers[house.companies[0]][0]
+    house.db.sql("""CREATE TABLE public.known (event text PRIMARY KEY);
+        INSERT INTO public.known VALUES ('call_started'), ('call_ended');
+        ALTER TABLE public.known OWNER TO tenantcall_owner;
+        GRANT USAGE ON SCHEMA public TO tenantcall_owner;
+        ALTER TABLE telephony.call_events ADD CONSTRAINT mine FOREIGN KEY (event) REFERENCES public.known""")
+    with house.connect() as conn:
+        assert by_statement(conn, lambda: deliver(house, conn, "mine")) == []
+        got = ingest(conn, message("call_analyzed", "other", to_number=number))
+        assert (got["outcome"], got["reason"]) == ("quarantined", "not_applicable")
+        assert ingest(conn, message("call_ended", "other", to_number=number))["outcome"] == "applied"
+    assert house.db.sql("SELECT DISTINCT event FROM telephony.call_events ORDER BY 1") == "call_ended\ncall_started"
+
+
+def test_precision_of_a_column(house):
+    """What somebody narrows is narrow: numbers are rounded as a statement rounds them."""
+    number = house.numbers[house.companies[0]][0]
+    house.db.sql("ALTER TABLE telephony.calls ALTER COLUMN cost_cents TYPE numeric(10, 1)")
+    with house.connect() as conn:
+        told = by_statement(conn, lambda: ingest(conn, message(
+            "call_ended", "cost", to_number=number, call_cost={"combined_cost": 12.34})))
+    assert house.db.sql("SELECT cost_cents FROM telephony.calls") == "12.3"
+    assert told == ["calls"]
+
+
 def test_two_sessions_make_the_same_row(house):
     """Both are bound already and find no row: the second one waits, and then merges."""
     company = house.companies[0]
@@ -249,3 +278,20 @@ def test_memory_of_a_batch_is_flat(house):
         assert conn.execute(batch, [2001, 22000]).fetchone()[0] == 20000
         # PostgreSQL itself notes some dozens of bytes for each subtransaction and row changed twice
         assert conn.execute(memory).fetchone()[0] - before < 20000 * 150
+
+
+def test_memory_of_refused_events_is_flat(house):
+    """Nor does what the tables refuse add up, until the transaction ends."""
+    number = house.numbers[house.companies[0]][0]
+    house.db.sql("ALTER TABLE telephony.calls ADD CONSTRAINT mine CHECK (agent <> 'odd')")
+    body = json.dumps(message("call_ended", "odd", to_number=number, agent_id="odd"))
+    batch = ("SELECT count(*) FILTER (WHERE i.reason = 'not_applicable') FROM generate_series(1, %s) AS g, "
+             "tenantcall.ingest_retell(left(%s, 100000 + g), %s) AS i")
+    memory = "SELECT sum(total_bytes) FROM pg_backend_memory_contexts"
+    house.db.sql(f"GRANT pg_read_all_stats TO {house.gateway}")
+    with house.connect() as conn, conn.transaction():
+        assert conn.execute(batch, [200, body, sign(body.encode())]).fetchone()[0] == 200
+        before = conn.execute(memory).fetchone()[0]
+        assert conn.execute(batch, [2000, body, sign(body.encode())]).fetchone()[0] == 2000
+        # a subtransaction each, and its row in quarantine; a table's state has a hundred thousand
+        assert conn.execute(memory).fetchone()[0] - before < 2000 * 2000

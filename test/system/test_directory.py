@@ -83,6 +83,14 @@ def test_two_phase_commit(house):
             assert resolve(admin, number) == expected
 
 
+def truncate_numbers(admin):
+    """Empties the table of numbers, and what refers to it: first without the guards of the audit trail."""
+    for (trail,) in admin.execute("SELECT tgrelid::regclass::text FROM pg_trigger "
+                                  "WHERE tgname = 'tenantcall_trail_truncate'").fetchall():
+        admin.execute(f"ALTER TABLE {trail} DISABLE TRIGGER tenantcall_trail_truncate")
+    admin.execute("TRUNCATE telephony.phone_numbers CASCADE")
+
+
 def test_direct_changes_by_a_superuser(house):
     """Whoever writes past the functions is seen as well."""
     one, two = places(house)
@@ -96,7 +104,7 @@ def test_direct_changes_by_a_superuser(house):
         admin.execute("DELETE FROM telephony.phone_numbers WHERE number = %s", [first])
         assert [resolve(reader, n) for n in (first, second)] == [None, two]
         admin.execute("RESET session_replication_role")
-        admin.execute("TRUNCATE telephony.phone_numbers CASCADE")
+        truncate_numbers(admin)
         assert resolve(reader, second) is None
         admin.execute("ALTER SCHEMA telephony RENAME TO moved")
         with pytest.raises(psycopg.Error) as raised:
@@ -313,7 +321,7 @@ def test_on_a_standby(make_cluster):
             reader.execute("SELECT tenantcall.enter_phone('+4930777')")
             assert reader.execute("SELECT tenantcall.current_company_id()").fetchone() == (one,)
             reader.execute("COMMIT")
-            admin.execute("TRUNCATE telephony.phone_numbers CASCADE")
+            truncate_numbers(admin)
             primary.wait_for_replay(copy)
             assert resolve(reader, "+4930777") is None
     finally:
