@@ -339,7 +339,10 @@ launch(TcFlight *flight)
 		finish(flight, &outcome);
 	else if (!submit(flight))
 	{
-		outcome = (TcOutcome){.next = TC_NEXT_REFUSED, .reason = "the request cannot be written"};
+		bool unknown = flight->step == TC_OUTBOX_LOOK || flight->sent_before;
+
+		outcome = (TcOutcome){.next = unknown ? TC_NEXT_DEAD : TC_NEXT_REFUSED,
+							  .reason = "the request cannot be written"};
 		finish(flight, &outcome);
 	}
 }

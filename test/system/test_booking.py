@@ -335,6 +335,21 @@ def test_deadlock_of_holds(stage, calcom):
     assert errors and set(errors) == {"PT409"}
 
 
+def test_move_of_what_is_gone(stage, calcom):
+    """What became of a move cannot be asked once the booking that was to be moved has no uid."""
+    company = stage.company(calcom)
+    first = company.book()
+    uid = company.result(first)[1]
+    met = calcom.fault("hang", path=f"/v2/bookings/{uid}/reschedule", method="POST")
+    second, = company.one("SELECT tenantcall.reschedule_booking(%s, %s)", first, company.hold())
+    stage.cluster.wait_until(lambda: met.met == 1, "the request")
+    stage.sql(f"BEGIN; SELECT tenantcall.enter({company.id}); UPDATE telephony.appointments "
+              f"SET uid = NULL WHERE appointment_id = {first}; COMMIT")
+    stage.cluster.wait_until(lambda: company.orders(second) == "reschedule dead", "the end of it")
+    assert company.result(second, "0")[0] == "unknown"
+    assert "reinitializing" not in stage.cluster.log()
+
+
 def test_cancel_while_sending(stage, calcom):
     """A cancellation waits for the order before it, and follows."""
     company = stage.company(calcom)

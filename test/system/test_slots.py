@@ -145,6 +145,19 @@ def test_capacity(shop):
     assert at in shop.slots(other, theirs)
 
 
+def test_a_seat_counts_once(shop):
+    """Two short holds one after the other take one seat of a long slot, which has another."""
+    short = shop.service(shop.shop, "Short", 504, capacity=2)
+    long = shop.service(shop.shop, "Long", 504, capacity=2, duration="1 hour")
+    at, hold = all_day()[0], "SELECT tenantcall.hold_slot(%s, %s, NULL)"
+    for start in (at, at + HALF):
+        shop.value(shop.shop, hold, [short, start], "Mitte")
+    assert at in shop.slots(shop.shop, long)
+    shop.value(shop.shop, hold, [long, at], "Mitte")
+    assert at not in shop.slots(shop.shop, long)
+    assert code_of(lambda: shop.value(shop.shop, hold, [long, at], "Mitte"))[0] == "PT409"
+
+
 def test_two_companies_one_account(shop):
     """They never share an answer, though account and event type are the same."""
     other = shop.company("Other", shop.account, West=None)
