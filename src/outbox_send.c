@@ -245,6 +245,21 @@ send_path(const TcFlight *flight, char *path, size_t size)
 	}
 }
 
+/* Of a cancellation that was erased (forget_caller()) only the reason is missing; false: of others.
+ */
+static bool
+restore_request(TcFlight *flight)
+{
+	char body[64];
+
+	if (flight->request != NULL)
+		return true;
+	if (flight->kind != TC_ORDER_CANCEL || tc_calcom_cancel_body(NULL, body, sizeof(body)) == 0)
+		return false;
+	flight->request = MemoryContextStrdup(flight->memory, body);
+	return true;
+}
+
 /* Hands the request to the worker; false if it cannot be made. */
 static bool
 submit(TcFlight *flight)
@@ -254,6 +269,8 @@ submit(TcFlight *flight)
 	char path[1024];
 
 	if (!(looks ? look_path(flight, path, sizeof(path)) : send_path(flight, path, sizeof(path))))
+		return false;
+	if (!looks && !restore_request(flight))
 		return false;
 	memset(job, 0, sizeof(*job));
 	job->class = TC_HTTP_WRITE;

@@ -424,6 +424,24 @@ def test_dead_letter(stage, calcom):
     made_once(calcom, company, appointment)
 
 
+def test_dead_cancellation_is_erased(stage, calcom):
+    """A cancellation that was given up is sent again, also after the caller was forgotten."""
+    company = stage.company(calcom)
+    appointment = company.book()
+    assert company.result(appointment)[0] == "confirmed"
+    calcom.fault("status", path="/v2/bookings/", times=None)
+    stage.settings(outbox_max_attempts=1)
+    company.one("SELECT tenantcall.cancel_booking(%s, 'ill')", appointment)
+    stage.cluster.wait_until(lambda: company.orders(appointment) == "create done, cancel dead", "its end")
+    stage.settings(outbox_max_attempts=20)
+    calcom.clear_faults()
+    stage.sql(f"SELECT tenantcall.forget_caller('+4930123456', {company.id})")
+    assert stage.one("SELECT tenantcall.replay_outbox(%s)", company.id) == (1,)
+    assert company.result(appointment)[0] == "cancelled"
+    assert [b["status"] for b in calcom.bookings()] == ["cancelled"]
+    assert "reinitializing" not in stage.cluster.log()
+
+
 def test_fair(stage, calcom):
     """A company with many orders does not hold up another's one."""
     many, single = stage.company(calcom), stage.company(calcom)
