@@ -318,7 +318,8 @@ CREATE FUNCTION tenantcall.audit_internal() RETURNS SETOF tenantcall.isolation_f
                 ELSE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER %I', w.nspname, w.relname, g.tgname) END
     FROM (SELECT 'tenantcall'::name, unnest(ARRAY['scope_registry', 'secrets', 'installation', 'role_kinds'])::name
           UNION ALL
-          SELECT i.schema_name, unnest(ARRAY['companies', 'branches', 'phone_numbers', 'agents'])::name
+          SELECT i.schema_name, unnest(ARRAY['companies', 'branches', 'phone_numbers', 'agents', 'services', 'branch_services',
+                                             'opening_hours', 'holidays'])::name
           FROM tenantcall.installation AS i) AS w (nspname, relname)
     JOIN pg_class AS c ON c.relname = w.relname AND c.relnamespace = to_regnamespace(quote_ident(w.nspname))
     LEFT JOIN pg_trigger AS g ON g.tgrelid = c.oid AND g.tgfoid = 'tenantcall.invalidate_cache_trigger()'::regprocedure

@@ -15,6 +15,7 @@ from conftest import Database
 
 MATCHED = ("SELECT provider_call_id, matched_by FROM telephony.inbound_requests "
            "WHERE company_id = %s AND provider_call_id IS NOT NULL")
+ENDED = "all server processes terminated"
 LEASES = "SELECT count(*) FROM telephony.call_leases WHERE company_id = %s"
 
 
@@ -166,7 +167,9 @@ def test_kills_between(make_cluster):
             victim = server.sql("SELECT pid FROM pg_stat_activity WHERE usename = 'gateway' "
                                 "ORDER BY random() LIMIT 1")
             if victim:
+                ended = server.log().count(ENDED)
                 os.kill(int(victim), signal.SIGKILL)
+                server.wait_until(lambda: server.log().count(ENDED) > ended, "the server's end")
                 server.wait_until(lambda: server.psql("-c", "SELECT 1").returncode == 0, "recovery")
         with house.db.connect(autocommit=True) as admin:
             # as one statement sees it, while the ringers go on

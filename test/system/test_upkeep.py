@@ -275,6 +275,20 @@ def test_nothing_of_a_forgotten_caller_in_a_dump(house):
                      "(%s, %s, %s, %s)", [company, name, person, f"{name}@example.com"])
         for event in ("call_started", "transcript_updated", "call_ended"):
             assert ingest(conn, message(event, "known", **personal))["outcome"] == "applied"
+        # an appointment, an order that was given up, and what the calendar told
+        customer = f'{{"name": "{name}", "phone": "{person}", "email": "{name}@example.com"}}'
+        appointment, = root.execute(
+            "WITH s AS (INSERT INTO telephony.services (company_id, name) VALUES (%(c)s, 'Cut') "
+            "RETURNING service_id) INSERT INTO telephony.appointments (company_id, service_id, "
+            "credential, calcom_event_type_id, starts_at, ends_at, status, customer, reason) "
+            "SELECT %(c)s, service_id, 'a', 1, now(), now() + interval '1 hour', 'confirmed', %(j)s, "
+            "%(r)s FROM s RETURNING appointment_id",
+            {"c": company, "j": customer, "r": f"{name} wants a {secret}"}).fetchone()
+        root.execute("INSERT INTO telephony.outbox (company_id, appointment_id, kind, request, state) "
+                     "VALUES (%s, %s, 'create', %s, 'dead')", [company, appointment, customer])
+        root.execute("INSERT INTO telephony.calendar_events (company_id, event_key, appointment_id, "
+                     "trigger, received_at, outcome, body) VALUES (%s, 'e', %s, 'BOOKING_CREATED', "
+                     "now(), 'applied', %s)", [company, appointment, customer])
         outcome, key = accept(function("known"))
         assert outcome == "run"
         conn.execute("SELECT tenantcall.finish_function_call(%s, %s, %s::jsonb)",
