@@ -138,14 +138,16 @@ tc_calcom_booking_body(const TcCalcomBookingRequest *request, char *out, size_t 
 	return tc_write_end(&writer);
 }
 
-/* The path of a booking; a uid of dots would be a way up. */
+/* The path of a booking; a uid of dots would be a way up.  Without a uid there is none. */
 size_t
 tc_calcom_booking_path(const char *uid, const char *action, char *out, size_t size)
 {
 	TcWriter writer;
 
 	tc_write_begin(&writer, out, size);
-	writer.failed |= strspn(uid, ".") == strlen(uid);
+	writer.failed |= uid == NULL || strspn(uid, ".") == strlen(uid);
+	if (writer.failed)
+		return tc_write_end(&writer);
 	tc_write_raw(&writer, TC_CALCOM_BOOKINGS_PATH "/");
 	tc_write_url(&writer, uid);
 	if (action != NULL)

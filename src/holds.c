@@ -82,7 +82,8 @@ static TcStatement free_seats = {
 		"WITH taken AS MATERIALIZED (SELECT h.seat FROM @.slot_holds AS h WHERE " IN_THE_WAY
 		"AND h.state IN ('held', 'booked')) "
 		"SELECT s.seat FROM generate_series(1, $6) AS s (seat) "
-		"WHERE (SELECT count(*) FROM taken) < $6 AND s.seat NOT IN (SELECT t.seat FROM taken AS t) "
+		"WHERE (SELECT count(DISTINCT t.seat) FROM taken AS t) < $6 "
+		"AND s.seat NOT IN (SELECT t.seat FROM taken AS t) "
 		"ORDER BY s.seat",
 	.nparams = 6,
 	.types = {INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID},

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "http_credential.h"
+#include "http_shmem.h"
 #include "http_worker.h"
 #include "inval.h"
 #include "key.h"
@@ -26,6 +27,7 @@
 
 #define PROVIDER "calcom"
 #define MAX_CREDENTIALS 10000
+#define READ_AGAIN_NS (INT64CONST(5) * 1000000000) /* what could not be read */
 
 static HTAB *known = NULL;
 static MemoryContext credentials_context = NULL;
@@ -152,7 +154,7 @@ load_protected(void *arg)
 	CommitTransactionCommand();
 }
 
-/* The credential of a name, or NULL. */
+/* The credential of a name, or NULL.  An error while it was read says nothing of it for long. */
 const TcHttpCredential *
 tc_http_credential(const char *name)
 {
@@ -160,12 +162,16 @@ tc_http_credential(const char *name)
 	bool found;
 
 	credential = hash_search(known, name, HASH_ENTER, &found);
-	if (!found)
+	if (!found || (credential->read_again != 0 && credential->read_again <= tc_http_now()))
 	{
 		credential->base_url = NULL;
 		credential->authorization = NULL;
+		credential->read_again = 0;
 		if (!tc_http_protected(load_protected, credential))
+		{
 			credential->base_url = NULL;
+			credential->read_again = tc_http_now() + READ_AGAIN_NS;
+		}
 	}
 	return credential->base_url != NULL ? credential : NULL;
 }

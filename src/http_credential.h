@@ -17,6 +17,7 @@ typedef struct TcHttpCredential
 	char *authorization; /* the whole header */
 	TcHttpOrigin origin;
 	TcHttpKeyId key;
+	int64 read_again; /* tc_http_now() when to read what could not be read; 0: it could */
 } TcHttpCredential;
 
 /*

@@ -39,8 +39,8 @@
 #define NS_PER_MS INT64CONST(1000000)
 #define EXIT_MS 1500
 #define REST_MAX_MS 60000
-#define WISH_US 10000	  /* at least between two polls that only sources wish for */
-#define LOCK_TIMEOUT "2s" /* a source that waits for a lock holds up everything else */
+#define WISH_US 10000		 /* at least between two polls that only sources wish for */
+#define LOCK_TIMEOUT "250ms" /* a source that waits for a lock holds up everything else */
 
 PGDLLEXPORT void tc_http_worker_main(Datum arg);
 

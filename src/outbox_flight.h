@@ -47,6 +47,11 @@ typedef struct TcFlight
 	TimestampTz starts_at;
 	TimestampTz ends_at;
 	int skip; /* entries of a list that were looked through */
+
+	/* what could not be recorded yet; NULL while it is under way */
+	struct TcOutcome *outcome;
+	TimestampTz ended_at;
+	TimestampTz record_at; /* when to try again */
 } TcFlight;
 
 /* What to write about it. */
@@ -71,8 +76,11 @@ extern bool tc_outbox_paused(void);
 /* When the next order is due; 0: none. */
 extern TimestampTz tc_outbox_next_due(void);
 
-/* Writes the outcome, unless the order is somebody else's by now; in its own transaction. */
-extern void tc_outbox_record(const TcFlight *flight, const TcOutcome *outcome);
+/*
+ * Writes the outcome, unless the order is somebody else's by now; in its own transaction.  False if
+ * it cannot be done now, since somebody has the order locked.
+ */
+extern bool tc_outbox_record(const TcFlight *flight, const TcOutcome *outcome);
 
 /* Registers the worker's source. */
 extern void tc_outbox_send_init(void);

@@ -29,7 +29,13 @@
 
 static TcStatement lock_due = {
 	.sql = "SELECT 1 FROM tenantcall.outbox_due WHERE company_id = $1 AND outbox_id = $2 "
-		   "AND attempt = $3 FOR UPDATE",
+		   "AND attempt = $3 FOR UPDATE SKIP LOCKED",
+	.nparams = 3,
+	.types = {INT8OID, INT8OID, INT4OID},
+};
+static TcStatement find_due = {
+	.sql = "SELECT 1 FROM tenantcall.outbox_due WHERE company_id = $1 AND outbox_id = $2 "
+		   "AND attempt = $3",
 	.nparams = 3,
 	.types = {INT8OID, INT8OID, INT4OID},
 };
@@ -97,15 +103,21 @@ execute_due(TcStatement *statement, const TcParams *params)
 	return count;
 }
 
-/* Is the order still this attempt's?  Then its row is locked. */
+/*
+ * Is the order still this attempt's?  Then its row is locked.  *busy: it is, but somebody else has
+ * the lock, perhaps for long; the worker, which works for all companies, does not wait for it.
+ */
 static bool
-lock_attempt(const TcFlight *flight)
+lock_attempt(const TcFlight *flight, bool *busy)
 {
 	TcParams params;
+	bool locked;
 
 	param_order(&params, flight);
 	tc_param_datum(&params, Int32GetDatum(flight->attempt), false);
-	return execute_due(&lock_due, &params) > 0;
+	locked = execute_due(&lock_due, &params) > 0;
+	*busy = !locked && execute_due(&find_due, &params) > 0;
+	return locked;
 }
 
 /* Is the appointment still open to what the calendar answers to its order? */
@@ -254,18 +266,19 @@ find_reason(const TcFlight *flight, const TcOutcome *outcome)
 }
 
 /* Writes the outcome. */
-void
+bool
 tc_outbox_record(const TcFlight *flight, const TcOutcome *outcome)
 {
 	TcContext tenant = {.company_id = flight->company_id};
 	const char *reason;
+	bool busy;
 	TcAct act;
 
 	if (!tc_directory_fill(&tenant))
-		return;
+		return true;
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	tc_lifecycle_set_event("outbox");
-	if (lock_attempt(flight))
+	if (lock_attempt(flight, &busy))
 	{
 		reason = find_reason(flight, outcome);
 		move_appointment(flight, outcome, reason);
@@ -274,9 +287,10 @@ tc_outbox_record(const TcFlight *flight, const TcOutcome *outcome)
 		else
 			postpone_row(flight, outcome);
 	}
-	else
+	else if (!busy)
 		ereport(LOG, (errmsg("tenantcall: attempt %d of order " INT64_FORMAT
 							 " came back after its lease had expired",
 							 flight->attempt, flight->outbox_id)));
 	tc_act_end(&act);
+	return !busy;
 }

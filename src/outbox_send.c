@@ -5,8 +5,9 @@
  *		poll: claim (outbox_claim.c) --> submit --> done: judge --> record (outbox_record.c)
  *
  * Claim and record are short transactions of their own; while a request is under way there is
- * neither transaction nor snapshot.  What happens in between (the worker is killed, the server
- * crashes, recording fails) leaves the order leased as "sending"; after the lease somebody claims
+ * neither transaction nor snapshot.  An order that somebody else has locked when its answer comes
+ * is recorded later.  What happens in between (the worker is killed, the server crashes, recording
+ * fails for long) leaves the order leased as "sending"; after the lease somebody claims
  * it and asks the calendar first.
  *
  * At most outbox_in_flight orders are under way at a time, and of a credential that has
@@ -41,11 +42,15 @@
 #define MAX_LISTED 2000 /* bookings of one event type in the window that are looked through */
 #define PAUSE_MS 200	/* between two looks at what is locked or busy */
 #define LONG_PAUSE_MS 5000
+#define RECORD_MS 30000 /* how long recording is tried */
+#define MAX_UNRECORDED 128
+#define LONGEST_PAUSE (2 * USECS_PER_SEC) /* between two tries */
 
 static int in_flight_limit = 32; /* setting */
 
 static TcFlight *flights[MAX_IN_FLIGHT]; /* under way; no order */
 static int nflights = 0;
+static int nunrecorded = 0;		  /* of them: have an outcome that could not be recorded yet */
 static TimestampTz next_poll = 1; /* 0: nothing is due */
 
 static void on_done(TcHttpJob *job, const TcHttpResult *result);
@@ -62,6 +67,7 @@ forget_flight(TcFlight *flight)
 			break;
 		}
 	}
+	nunrecorded -= flight->outcome != NULL;
 	MemoryContextDelete(flight->memory);
 	next_poll = GetCurrentTimestamp();
 }
@@ -102,6 +108,7 @@ typedef struct RecordJob
 {
 	const TcFlight *flight;
 	const TcOutcome *outcome;
+	bool recorded;
 } RecordJob;
 
 /* Records; within a transaction. */
@@ -110,18 +117,64 @@ run_record(void *arg)
 {
 	RecordJob *job = arg;
 
-	tc_outbox_record(job->flight, job->outcome);
+	job->recorded = tc_outbox_record(job->flight, job->outcome);
 }
 
-/* Records the outcome and forgets the flight.  What cannot be recorded is found out again later. */
+/* Tries to record an outcome. */
+static bool
+record(const TcFlight *flight, const TcOutcome *outcome)
+{
+	RecordJob job = {flight, outcome, false};
+
+	return in_transaction(run_record, &job) && job.recorded;
+}
+
+/* Keeps an outcome that cannot be recorded now. */
+static void
+keep_outcome(TcFlight *flight, const TcOutcome *outcome)
+{
+	MemoryContext caller = MemoryContextSwitchTo(flight->memory);
+
+	flight->outcome = palloc(sizeof(TcOutcome));
+	*flight->outcome = *outcome;
+	if (outcome->uid != NULL)
+		flight->outcome->uid = pstrdup(outcome->uid);
+	if (outcome->reason != NULL)
+		flight->outcome->reason = pstrdup(outcome->reason);
+	MemoryContextSwitchTo(caller);
+	flight->ended_at = GetCurrentTimestamp();
+	flight->record_at = TimestampTzPlusMilliseconds(flight->ended_at, PAUSE_MS);
+	nunrecorded++;
+}
+
+/* Records the outcome and forgets the flight, now or when nobody is in the way any more. */
 static void
 finish(TcFlight *flight, const TcOutcome *outcome)
 {
-	RecordJob job = {flight, outcome};
+	if (nunrecorded >= MAX_UNRECORDED || record(flight, outcome))
+		forget_flight(flight);
+	else
+		keep_outcome(flight, outcome);
+}
 
-	if (!in_transaction(run_record, &job))
-		(void) in_transaction(run_record, &job); /* once more, after a deadlock or the like */
-	forget_flight(flight);
+/* Tries again, ever less often; what cannot be recorded is found out again later. */
+static void
+record_again(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = nflights - 1; i >= 0 && nunrecorded > 0; i--)
+	{
+		TcFlight *flight = flights[i];
+		TimestampTz waited = now - flight->ended_at;
+
+		if (flight->outcome == NULL || flight->record_at > now)
+			continue;
+		if (record(flight, flight->outcome) || waited >= RECORD_MS * INT64CONST(1000))
+			forget_flight(flight);
+		else
+			flight->record_at = now + Min(waited, LONGEST_PAUSE);
+	}
 }
 
 /* The outcome of a judgement. */
@@ -192,6 +245,21 @@ send_path(const TcFlight *flight, char *path, size_t size)
 	}
 }
 
+/* Of a cancellation that was erased (forget_caller()) only the reason is missing; false: of others.
+ */
+static bool
+restore_request(TcFlight *flight)
+{
+	char body[64];
+
+	if (flight->request != NULL)
+		return true;
+	if (flight->kind != TC_ORDER_CANCEL || tc_calcom_cancel_body(NULL, body, sizeof(body)) == 0)
+		return false;
+	flight->request = MemoryContextStrdup(flight->memory, body);
+	return true;
+}
+
 /* Hands the request to the worker; false if it cannot be made. */
 static bool
 submit(TcFlight *flight)
@@ -201,6 +269,8 @@ submit(TcFlight *flight)
 	char path[1024];
 
 	if (!(looks ? look_path(flight, path, sizeof(path)) : send_path(flight, path, sizeof(path))))
+		return false;
+	if (!looks && !restore_request(flight))
 		return false;
 	memset(job, 0, sizeof(*job));
 	job->class = TC_HTTP_WRITE;
@@ -286,7 +356,10 @@ launch(TcFlight *flight)
 		finish(flight, &outcome);
 	else if (!submit(flight))
 	{
-		outcome = (TcOutcome){.next = TC_NEXT_REFUSED, .reason = "the request cannot be written"};
+		bool unknown = flight->step == TC_OUTBOX_LOOK || flight->sent_before;
+
+		outcome = (TcOutcome){.next = unknown ? TC_NEXT_DEAD : TC_NEXT_REFUSED,
+							  .reason = "the request cannot be written"};
 		finish(flight, &outcome);
 	}
 }
@@ -304,8 +377,9 @@ busy_credentials(void)
 	{
 		int same = 0;
 
-		for (int k = 0; k <= i; k++)
-			same += strcmp(flights[k]->credential, flights[i]->credential) == 0;
+		for (int k = 0; k <= i && flights[i]->outcome == NULL; k++)
+			same += flights[k]->outcome == NULL &&
+					strcmp(flights[k]->credential, flights[i]->credential) == 0;
 		if (same == MAX_PER_CREDENTIAL)
 			names[count++] = CStringGetTextDatum(flights[i]->credential);
 	}
@@ -347,7 +421,9 @@ poll_orders(void)
 	TimestampTz now;
 	bool polled;
 
-	job->room = Min(Min(in_flight_limit - nflights, MAX_IN_FLIGHT - nflights), MAX_PER_CREDENTIAL);
+	record_again();
+	job->room = Min(in_flight_limit - (nflights - nunrecorded), MAX_IN_FLIGHT - nflights);
+	job->room = Min(job->room, MAX_PER_CREDENTIAL);
 	next_poll = 0;
 	polled = in_transaction(run_poll, job);
 	now = GetCurrentTimestamp();
@@ -371,7 +447,14 @@ poll_orders(void)
 static TimestampTz
 next_orders(void)
 {
-	return next_poll;
+	TimestampTz next = next_poll;
+
+	for (int i = 0; i < nflights && nunrecorded > 0; i++)
+	{
+		if (flights[i]->outcome != NULL && (next == 0 || flights[i]->record_at < next))
+			next = flights[i]->record_at;
+	}
+	return next;
 }
 
 static const TcHttpSource source = {

@@ -131,11 +131,12 @@ answer_now(const Asking *asking, TcSlotEntry *entry, bool *refresh)
 	int64 now = tc_clock_us();
 	int64 age = now - entry->answered_at;
 	bool ended = asking->waited && entry->fetch_no > asking->joined;
+	bool waited_for = asking->waited && entry->answered_at >= asking->began;
 
 	*refresh = false;
 	if (usable(asking, entry, age))
 	{
-		if (age <= fresh_for(entry))
+		if (age <= fresh_for(entry) || waited_for) /* the latter though nothing may be kept */
 		{
 			give(entry, asking->waited ? TC_SLOTS_FETCHED : TC_SLOTS_HIT, age, asking->answer);
 			return true;

@@ -335,6 +335,21 @@ def test_deadlock_of_holds(stage, calcom):
     assert errors and set(errors) == {"PT409"}
 
 
+def test_move_of_what_is_gone(stage, calcom):
+    """What became of a move cannot be asked once the booking that was to be moved has no uid."""
+    company = stage.company(calcom)
+    first = company.book()
+    uid = company.result(first)[1]
+    met = calcom.fault("hang", path=f"/v2/bookings/{uid}/reschedule", method="POST")
+    second, = company.one("SELECT tenantcall.reschedule_booking(%s, %s)", first, company.hold())
+    stage.cluster.wait_until(lambda: met.met == 1, "the request")
+    stage.sql(f"BEGIN; SELECT tenantcall.enter({company.id}); UPDATE telephony.appointments "
+              f"SET uid = NULL WHERE appointment_id = {first}; COMMIT")
+    stage.cluster.wait_until(lambda: company.orders(second) == "reschedule dead", "the end of it")
+    assert company.result(second, "0")[0] == "unknown"
+    assert "reinitializing" not in stage.cluster.log()
+
+
 def test_cancel_while_sending(stage, calcom):
     """A cancellation waits for the order before it, and follows."""
     company = stage.company(calcom)
@@ -407,6 +422,24 @@ def test_dead_letter(stage, calcom):
     calcom.clear_faults()
     assert stage.one("SELECT tenantcall.replay_outbox(%s)", company.id) == (1,)
     made_once(calcom, company, appointment)
+
+
+def test_dead_cancellation_is_erased(stage, calcom):
+    """A cancellation that was given up is sent again, also after the caller was forgotten."""
+    company = stage.company(calcom)
+    appointment = company.book()
+    assert company.result(appointment)[0] == "confirmed"
+    calcom.fault("status", path="/v2/bookings/", times=None)
+    stage.settings(outbox_max_attempts=1)
+    company.one("SELECT tenantcall.cancel_booking(%s, 'ill')", appointment)
+    stage.cluster.wait_until(lambda: company.orders(appointment) == "create done, cancel dead", "its end")
+    stage.settings(outbox_max_attempts=20)
+    calcom.clear_faults()
+    stage.sql(f"SELECT tenantcall.forget_caller('+4930123456', {company.id})")
+    assert stage.one("SELECT tenantcall.replay_outbox(%s)", company.id) == (1,)
+    assert company.result(appointment)[0] == "cancelled"
+    assert [b["status"] for b in calcom.bookings()] == ["cancelled"]
+    assert "reinitializing" not in stage.cluster.log()
 
 
 def test_fair(stage, calcom):

@@ -50,6 +50,16 @@ def test_killed_and_terminated(make_stage, calcom):
     assert stage.check("nobody")[1] == "no_credential" and stage.worker() == third
 
 
+def test_a_credential_that_could_not_be_read(make_stage, calcom):
+    """What kept the worker from reading it is over some day; the account is then used again."""
+    stage = make_stage()
+    name = stage.account(calcom)
+    with stage.connect() as connection, connection.transaction():
+        connection.execute("LOCK TABLE tenantcall.secrets IN ACCESS EXCLUSIVE MODE")
+        assert stage.check(name) == (None, "no_credential")
+    stage.cluster.wait_until(lambda: stage.check(name) == (200, "ok"), "the credential")
+
+
 def test_fast_shutdown(make_stage, calcom):
     """50 requests under way do not hold the server up."""
     stage = make_stage(**{"tenantcall.http_credential_requests": 50, "tenantcall.http_timeout": "60 s"})

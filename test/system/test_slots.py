@@ -36,7 +36,7 @@ def make_shop(server):
     server.shop = server.company("Shop", server.account, Mitte=None)
     server.cut = server.service(server.shop, "Haircut", 501)
     yield server
-    server.cluster.reload(**{"tenantcall.slot_ttl": None})
+    server.cluster.reload(**{f"tenantcall.slot_{name}": None for name in ("ttl", "empty_ttl", "stale_ttl")})
 
 
 def code_of(call):
@@ -145,6 +145,19 @@ def test_capacity(shop):
     assert at in shop.slots(other, theirs)
 
 
+def test_a_seat_counts_once(shop):
+    """Two short holds one after the other take one seat of a long slot, which has another."""
+    short = shop.service(shop.shop, "Short", 504, capacity=2)
+    long = shop.service(shop.shop, "Long", 504, capacity=2, duration="1 hour")
+    at, hold = all_day()[0], "SELECT tenantcall.hold_slot(%s, %s, NULL)"
+    for start in (at, at + HALF):
+        shop.value(shop.shop, hold, [short, start], "Mitte")
+    assert at in shop.slots(shop.shop, long)
+    shop.value(shop.shop, hold, [long, at], "Mitte")
+    assert at not in shop.slots(shop.shop, long)
+    assert code_of(lambda: shop.value(shop.shop, hold, [long, at], "Mitte"))[0] == "PT409"
+
+
 def test_two_companies_one_account(shop):
     """They never share an answer, though account and event type are the same."""
     other = shop.company("Other", shop.account, West=None)
@@ -208,6 +221,36 @@ def test_max_age(shop):
     assert len(shop.slots(shop.shop, shop.cut, max_age="0")) == 15
     assert len(shop.slots(shop.shop, shop.cut)) == 15
     assert shop.asked() == 2
+
+
+def test_nothing_is_kept(shop):
+    """Where nothing may be kept, each caller's question is asked, once, and answered."""
+    shop.cluster.reload(**{f"tenantcall.slot_{name}": 0 for name in ("ttl", "empty_ttl", "stale_ttl")})
+    for asked in (1, 2):
+        assert len(shop.slots(shop.shop, shop.cut)) == 16
+        assert shop.asked() == asked
+    shop.calcom.close_day(f"cal_{shop.account}", 501, monday().date().isoformat())
+    assert shop.slots(shop.shop, shop.cut) == []
+    assert shop.asked() == 3
+
+
+def test_a_lock_does_not_stop_the_worker(shop):
+    """Who keeps an order of its own locked does not hold up what others want to know."""
+    other = shop.company("Other", shop.credential(f"a{next(numbers)}"), West=None)
+    theirs = shop.service(other, "Haircut", 501)
+    at, customer = all_day()[0], '{"name": "Anna", "email": "anna@example.com"}'
+    met = shop.calcom.fault("slow", seconds=1, path="/v2/bookings", method="POST")
+    hold = shop.value(shop.shop, "SELECT tenantcall.hold_slot(%s, %s, NULL)", [shop.cut, at], "Mitte")
+    booked = shop.value(shop.shop, "SELECT tenantcall.book(%s, %s)", [hold, customer], "Mitte")
+    shop.cluster.wait_until(lambda: met.met == 1, "the order")
+    with shop.as_app(shop.shop, "Mitte") as conn:
+        conn.execute("SELECT tenantcall.cancel_booking(%s)", [booked])  # and no commit
+        for day in range(15):  # the order's answer comes meanwhile, and cannot be recorded
+            shop.slots(other, theirs, monday() + day * 24 * HOUR, max_wait="1 s")
+            time.sleep(0.3)
+    result, = shop.see(shop.shop, "SELECT status FROM tenantcall.booking_result(%s, '40 s')", [booked])
+    assert result == ("cancelled",)
+    assert [b["status"] for b in shop.calcom.bookings(status="cancelled")] == ["cancelled"]
 
 
 def waiting(desk, count):

@@ -137,6 +137,7 @@ paths(void)
 	CHECK(tc_calcom_booking_path("a/../b?c", "cancel", out, sizeof(out)) > 0);
 	CHECK_STR(out, "/v2/bookings/a%2F..%2Fb%3Fc/cancel");
 	CHECK_INT(tc_calcom_booking_path("", "cancel", out, sizeof(out)), 0);
+	CHECK_INT(tc_calcom_booking_path(NULL, "cancel", out, sizeof(out)), 0);
 	CHECK_INT(tc_calcom_booking_path("..", "cancel", out, sizeof(out)), 0);
 }
 
