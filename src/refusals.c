@@ -15,7 +15,8 @@
  * is forgotten with it; in another one than that of the first refusal each is counted at once.
  *
  * Locks: a row of this server process's own (column slot), until the end of the transaction; so
- * nobody waits, in whatever order refusals are counted.
+ * nobody waits, in whatever order refusals are counted.  The one exception is PREPARE TRANSACTION:
+ * who has the same slot afterwards waits for COMMIT PREPARED.
  */
 #include "postgres.h"
 
