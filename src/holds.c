@@ -78,13 +78,12 @@ static TcStatement expire_in_the_way = {
 	.types = {INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 };
 static TcStatement free_seats = {
-	.sql =
-		"WITH taken AS MATERIALIZED (SELECT h.seat FROM @.slot_holds AS h WHERE " IN_THE_WAY
-		"AND h.state IN ('held', 'booked')) "
-		"SELECT s.seat FROM generate_series(1, $6) AS s (seat) "
-		"WHERE (SELECT count(DISTINCT t.seat) FROM taken AS t) < $6 "
-		"AND s.seat NOT IN (SELECT t.seat FROM taken AS t) "
-		"ORDER BY s.seat",
+	.sql = "WITH taken AS MATERIALIZED (SELECT h.seat FROM @.slot_holds AS h WHERE " IN_THE_WAY
+		   "AND h.state IN ('held', 'booked')) "
+		   "SELECT s.seat FROM generate_series(1, $6) AS s (seat) "
+		   "WHERE (SELECT count(DISTINCT t.seat) FROM taken AS t) < $6 "
+		   "AND s.seat NOT IN (SELECT t.seat FROM taken AS t) "
+		   "ORDER BY s.seat",
 	.nparams = 6,
 	.types = {INT8OID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID},
 };
