@@ -29,8 +29,7 @@ typedef struct TcFlight
 	int64 outbox_id;
 	int64 appointment_id;
 	char credential[NAMEDATALEN];
-	int attempt;
-	int last_attempt;
+	int attempt, last_attempt;
 	TcOrderKind kind;
 	TcOutboxStep step;
 	bool overdue;	  /* the time has come: too late to send it */
@@ -44,14 +43,10 @@ typedef struct TcFlight
 	char *old_uid; /* of the booking that is to be moved */
 	char *email;   /* of the customer, or NULL */
 	int64 event_type_id;
-	TimestampTz starts_at;
-	TimestampTz ends_at;
-	int skip; /* entries of a list that were looked through */
-
-	/* what could not be recorded yet; NULL while it is under way */
-	struct TcOutcome *outcome;
-	TimestampTz ended_at;
-	TimestampTz record_at; /* when to try again */
+	TimestampTz starts_at, ends_at;
+	int skip;						 /* entries of a list that were looked through */
+	struct TcOutcome *outcome;		 /* not recorded yet; NULL while it is under way */
+	TimestampTz ended_at, record_at; /* of it: since when, when to try again */
 } TcFlight;
 
 /* What to write about it. */
@@ -76,10 +71,7 @@ extern bool tc_outbox_paused(void);
 /* When the next order is due; 0: none. */
 extern TimestampTz tc_outbox_next_due(void);
 
-/*
- * Writes the outcome, unless the order is somebody else's by now; in its own transaction.  False if
- * it cannot be done now, since somebody has the order locked.
- */
+/* Writes the outcome, unless the order is somebody else's by now; false: it is locked now. */
 extern bool tc_outbox_record(const TcFlight *flight, const TcOutcome *outcome);
 
 /* Registers the worker's source. */
