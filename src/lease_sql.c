@@ -43,7 +43,7 @@ static TcStatement find_call = {
 	.types = {INT8OID, TEXTOID},
 };
 static TcStatement lock_call = {
-	.sql = FIND_CALL " FOR UPDATE",
+	.sql = FIND_CALL " FOR NO KEY UPDATE",
 	.nparams = 2,
 	.types = {INT8OID, TEXTOID},
 };

@@ -53,18 +53,19 @@ fail(const Fetch *fetch, const char *reason, int seconds, int64 retry_after_ms)
 	tc_slot_cache_failure(&fetch->fetch, reason, keep, retry_after_ms);
 }
 
-/* Publishes the slots of an answer that is fine; false: it is not. */
-static bool
+/* Publishes the slots of an answer that is fine. */
+static TcCalcomParse
 publish(const Fetch *fetch, const TcHttpResult *result)
 {
 	static int64 starts[TC_SLOT_MAX_STARTS];
 	const TcSlotQuestion *question = &fetch->fetch.question;
+	TcCalcomParse parsed;
 	int count;
 	int kept = 0;
 
-	if (tc_calcom_parse_slots(result->body, result->len, starts, TC_SLOT_MAX_STARTS, &count) !=
-		TC_CALCOM_PARSED)
-		return false;
+	parsed = tc_calcom_parse_slots(result->body, result->len, starts, TC_SLOT_MAX_STARTS, &count);
+	if (parsed != TC_CALCOM_PARSED)
+		return parsed;
 	for (int i = 0; i < count; i++)
 	{
 		TimestampTz at = starts[i] - UNIX_EPOCH;
@@ -73,7 +74,7 @@ publish(const Fetch *fetch, const TcHttpResult *result)
 			starts[kept++] = at;
 	}
 	tc_slot_cache_answer(&fetch->fetch, starts, kept);
-	return true;
+	return TC_CALCOM_PARSED;
 }
 
 /* Publishes what an answer means. */
@@ -81,9 +82,19 @@ static void
 take_answer(const Fetch *fetch, const TcHttpResult *result)
 {
 	TcCalcomVerdict verdict;
+	TcCalcomParse parsed = TC_CALCOM_PARSED;
 
 	tc_calcom_classify(result->status, result->body, result->len, &verdict);
-	if (verdict.answer == TC_CALCOM_OK && !publish(fetch, result))
+	if (verdict.answer == TC_CALCOM_OK)
+		parsed = publish(fetch, result);
+	if (parsed == TC_CALCOM_TOO_MANY)
+	{
+		/* asked for too much: no fault of the calendar, nor of others with the same account */
+		tc_http_report(&fetch->job, false);
+		fail(fetch, "too_many_slots", KEEP_INVALID, -1);
+		return;
+	}
+	if (parsed != TC_CALCOM_PARSED)
 		verdict.answer = TC_CALCOM_GARBLED;
 	switch (verdict.answer)
 	{

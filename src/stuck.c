@@ -54,7 +54,7 @@ static TcStatement select_stuck = {
 	.types = {INT8OID, TEXTARRAYOID, INTERVALOID},
 };
 static TcStatement close_stuck = {
-	.sql = "WITH stuck AS (" STUCK "LIMIT $4 FOR UPDATE OF c SKIP LOCKED), "
+	.sql = "WITH stuck AS (" STUCK "LIMIT $4 FOR NO KEY UPDATE OF c SKIP LOCKED), "
 		   "closed AS (UPDATE @.calls AS c SET status = '" ABANDONED "' FROM stuck AS s "
 		   "WHERE c.company_id = $1 AND c.call_id = s.call_id RETURNING c.call_id), "
 		   "released AS (DELETE FROM @.call_leases AS l USING stuck AS s WHERE l.company_id = $1 "

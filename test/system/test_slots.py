@@ -474,3 +474,17 @@ def test_holds_leave_the_answer(shop):
             conn.execute("SELECT tenantcall.release_hold(%s)", [hold])
         assert at in shop.slots(shop.shop, shop.cut)
     assert shop.asked() == 1
+
+
+def test_more_slots_than_an_answer_holds(shop):
+    """An error of the question's own: neither "no slots", nor a failure of the shared account."""
+    shop.calcom.event_type(f"cal_{shop.account}", 505, length=5,
+                           hours={day: [("00:00", "24:00")] for day in range(7)})
+    service = shop.service(shop.shop, "Always", 505, duration="5 minutes")
+    for _ in range(2):
+        state, detail = code_of(lambda: shop.slots(shop.shop, service, days=60, max_wait="30 s"))
+        assert (state, "too_many_slots" in detail) == ("PT503", True), detail
+    assert shop.asked() == 1
+    failures = shop.cluster.sql("SELECT errors, breaker FROM tenantcall.stat_http WHERE "
+                                f"credential = '{shop.account}'", dbname=DATABASE)
+    assert failures.split("|")[1] == "closed"
