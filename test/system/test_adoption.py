@@ -58,7 +58,9 @@ class Load(threading.Thread):
         """One request, as the application makes it: with conditions of its own, too."""
         conn.execute("SELECT tenantcall.enter_token(%s)", (self.tokens[company],))
         conn.execute("INSERT INTO calls (company_id, to_number, raw) VALUES (%s, 'x', '{}')", (company,))
-        conn.execute("UPDATE calls SET updated_at = now() WHERE company_id = %s AND mod(id, 1000) = 1", (company,))
+        # rows are locked in one order, so that the application's own workers do not deadlock
+        conn.execute("UPDATE calls SET updated_at = now() WHERE company_id = %s AND id IN (SELECT id FROM calls "
+                     "WHERE company_id = %s AND mod(id, 1000) = 1 ORDER BY id FOR UPDATE)", (company, company))
         rows = conn.execute("SELECT DISTINCT company_id FROM calls WHERE company_id = %s", (company,)).fetchall()
         if rows != [(company,)]:
             self.wrong.append(rows)
