@@ -219,11 +219,22 @@ param_time(TcParams *params, TimestampTz at)
 	tc_param_datum(params, TimestampTzGetDatum(at), at == 0);
 }
 
+/* Has the calendar no part in it: an order that is yet to be sent, or was taken back before? */
+static bool
+is_ours_alone(const TcAppointment *row)
+{
+	return strcmp(row->status, "pending") == 0 || strcmp(row->status, "cancelling") == 0 ||
+		   (strcmp(row->status, "cancelled") == 0 && row->uid == NULL);
+}
+
 /* Tells the slot cache, and who waits for the appointment. */
 static void
 tell(const TcAppointment *row)
 {
-	tc_slot_changed_at_commit(row->credential, row->event_type_id);
+	if (is_ours_alone(row))
+		tc_slot_taken_at_commit(row->company_id, row->credential, row->event_type_id);
+	else
+		tc_slot_changed_at_commit(row->credential, row->event_type_id);
 	tc_booking_changed_at_commit(row->company_id, row->appointment_id);
 }
 

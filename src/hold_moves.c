@@ -125,7 +125,7 @@ tc_hold_book(int64 company_id, int64 hold_id)
 
 /* Tells the slot cache which calendars the rows of the result belong to. */
 static void
-tell_slots(uint64 count)
+tell_slots(int64 company_id, uint64 count)
 {
 	SPITupleTable *rows = SPI_tuptable;
 
@@ -133,7 +133,7 @@ tell_slots(uint64 count)
 	{
 		bool isnull;
 
-		tc_slot_taken_at_commit(SPI_getvalue(rows->vals[i], rows->tupdesc, 1),
+		tc_slot_taken_at_commit(company_id, SPI_getvalue(rows->vals[i], rows->tupdesc, 1),
 								DatumGetInt64(
 									SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull)));
 	}
@@ -150,7 +150,7 @@ tc_hold_release(int64 company_id, int64 hold_id, const char *reason)
 	tc_param_int8(&params, company_id);
 	tc_param_int8(&params, hold_id);
 	tc_param_text(&params, reason);
-	tell_slots(tc_execute(&release_hold, &params));
+	tell_slots(company_id, tc_execute(&release_hold, &params));
 }
 
 /* Releases what a call still holds. */
@@ -161,7 +161,7 @@ tc_holds_release_call(int64 company_id, int64 call_id)
 
 	tc_param_int8(&params, company_id);
 	tc_param_int8(&params, call_id);
-	tell_slots(tc_execute(&release_of_call, &params));
+	tell_slots(company_id, tc_execute(&release_of_call, &params));
 }
 
 /* A slot that was booked elsewhere. */

@@ -367,7 +367,7 @@ tc_hold_slot(PG_FUNCTION_ARGS)
 	if (hold_id == 0)
 	{
 		hold_id = take_seat_or_refuse(company_id, &order, capacity);
-		tc_slot_taken_at_commit(order.credential, order.event_type_id);
+		tc_slot_taken_at_commit(company_id, order.credential, order.event_type_id);
 	}
 	tc_act_end(&act);
 	PG_RETURN_INT64(hold_id);
@@ -388,7 +388,8 @@ tc_release_hold(PG_FUNCTION_ARGS)
 	tc_param_int8(&params, hold_id);
 	tc_param_text(&params, "released");
 	if (tc_execute(&release_one, &params) > 0)
-		tc_slot_taken_at_commit(tc_result_text(1), DatumGetInt64(tc_result_datum(2, &isnull)));
+		tc_slot_taken_at_commit(company_id, tc_result_text(1),
+								DatumGetInt64(tc_result_datum(2, &isnull)));
 	else
 	{
 		params.count = 2;

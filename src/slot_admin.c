@@ -210,7 +210,7 @@ find_places(const Change *change, int64 company_id, int *count)
 		bool isnull;
 		Datum value;
 
-		tc_slot_changed_at_commit(SPI_getvalue(tuple, desc, 1), change->event_type_id);
+		tc_slot_forget_at_commit(company_id, SPI_getvalue(tuple, desc, 1), change->event_type_id);
 		places[i].company_id = company_id;
 		value = SPI_getbinval(tuple, desc, 2, &isnull);
 		places[i].branch_id = isnull ? 0 : DatumGetInt64(value);

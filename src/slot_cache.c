@@ -83,7 +83,8 @@ fresh_for(const TcSlotEntry *entry)
 static bool
 usable(const Asking *asking, const TcSlotEntry *entry, int64 age)
 {
-	if (!entry->known || entry->generation != tc_slot_generation(entry->question.credential,
+	if (!entry->known || entry->generation != tc_slot_generation(entry->question.company_id,
+																 entry->question.credential,
 																 entry->question.event_type_id))
 		return false;
 	/* what came while the caller waited is as new as can be */
@@ -103,8 +104,9 @@ give(const TcSlotEntry *entry, TcSlotSource source, int64 age, TcSlotAnswer *ans
 	answer->age = age;
 	tc_slot_load(entry, answer->starts);
 	if (entry->ntaken < 0 || entry->answered_at + age - entry->taken_at >= TAKEN_KEPT ||
-		entry->taken_generation !=
-			tc_slot_taken_generation(entry->question.credential, entry->question.event_type_id) ||
+		entry->taken_generation != tc_slot_taken_generation(entry->question.company_id,
+															entry->question.credential,
+															entry->question.event_type_id) ||
 		tc_slot_change_pending())
 		return;
 	answer->ntaken = entry->ntaken;

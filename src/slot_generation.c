@@ -8,7 +8,10 @@
  *		hold			commit --> generation of what is taken here + 1
  *
  * Counters in shared memory, by database, credential and event type, of a fixed number: two event
- * types that share one by chance lose some cached answers, and never see a wrong one.  One more
+ * types that share one by chance lose some cached answers, and never see a wrong one.  What the
+ * calendar itself has told or done counts for all companies that share the account.  What a company
+ * says or does by itself (a hold, an order, invalidation by hand) has counters of its own, so that
+ * nobody can make the others' answers worthless.  One more
  * counter per cluster stands for "anything may have changed" (a credential now leads elsewhere).
  * Both only rise, so that their sum changes whenever one of them does.
  *
@@ -29,6 +32,7 @@
 
 #include "slot_generation.h"
 
+#define ANYBODY 0			/* in place of a company: all that share the account */
 #define N_EVENT_TYPES 16384 /* a power of two */
 #define N_COUNTERS (2 * N_EVENT_TYPES)
 #define TAKEN 1 /* the second counter of an event type */
@@ -89,12 +93,14 @@ tc_slot_generation_init(void)
 	shmem_startup_hook = generation_shmem_startup;
 }
 
-/* The first of the two counters of an event type. */
+/* The first of the two counters of an event type, or of a company's own view of it. */
 static uint32
-counter_of(const char *credential, int64 event_type_id)
+counter_of(int64 company_id, const char *credential, int64 event_type_id)
 {
 	uint32 hash = hash_bytes((const unsigned char *) credential, (int) strlen(credential));
 
+	hash = hash_combine(hash, hash_bytes_uint32((uint32) company_id));
+	hash = hash_combine(hash, hash_bytes_uint32((uint32) (company_id >> 32)));
 	hash = hash_combine(hash, hash_bytes_uint32((uint32) event_type_id));
 	hash = hash_combine(hash, hash_bytes_uint32((uint32) (event_type_id >> 32)));
 	return hash_combine(hash, hash_bytes_uint32(MyDatabaseId)) % N_EVENT_TYPES * 2;
@@ -102,25 +108,28 @@ counter_of(const char *credential, int64 event_type_id)
 
 /* The generation of an event type. */
 uint64
-tc_slot_generation(const char *credential, int64 event_type_id)
+tc_slot_generation(int64 company_id, const char *credential, int64 event_type_id)
 {
+	uint32 all = counter_of(ANYBODY, credential, event_type_id);
+	uint32 own = counter_of(company_id, credential, event_type_id);
 	uint64 generation;
 
 	pg_memory_barrier();
 	generation = pg_atomic_read_u64(&shared->everything) +
-				 pg_atomic_read_u64(&shared->counter[counter_of(credential, event_type_id)]);
+				 pg_atomic_read_u64(&shared->counter[all]) +
+				 pg_atomic_read_u64(&shared->counter[own]);
 	pg_memory_barrier();
 	return generation;
 }
 
 /* The generation of what is taken of it here; it rises with that of the calendar, too. */
 uint64
-tc_slot_taken_generation(const char *credential, int64 event_type_id)
+tc_slot_taken_generation(int64 company_id, const char *credential, int64 event_type_id)
 {
-	uint64 generation = tc_slot_generation(credential, event_type_id);
+	uint64 generation = tc_slot_generation(company_id, credential, event_type_id);
+	uint32 own = counter_of(company_id, credential, event_type_id);
 
-	generation +=
-		pg_atomic_read_u64(&shared->counter[counter_of(credential, event_type_id) + TAKEN]);
+	generation += pg_atomic_read_u64(&shared->counter[own + TAKEN]);
 	pg_memory_barrier();
 	return generation;
 }
@@ -131,7 +140,7 @@ tc_slot_changed(const char *credential, int64 event_type_id)
 {
 	pg_atomic_fetch_add_u64(credential == NULL
 								? &shared->everything
-								: &shared->counter[counter_of(credential, event_type_id)],
+								: &shared->counter[counter_of(ANYBODY, credential, event_type_id)],
 							1);
 }
 
@@ -210,15 +219,23 @@ tc_slot_changed_at_commit(const char *credential, int64 event_type_id)
 	if (credential == NULL)
 		pending_everything = true;
 	else
-		raise_at_commit(counter_of(credential, event_type_id));
+		raise_at_commit(counter_of(ANYBODY, credential, event_type_id));
+}
+
+/* The same, as far as one company has asked. */
+void
+tc_slot_forget_at_commit(int64 company_id, const char *credential, int64 event_type_id)
+{
+	register_callback();
+	raise_at_commit(counter_of(company_id, credential, event_type_id));
 }
 
 /* The same of what is taken here, which the calendar does not know. */
 void
-tc_slot_taken_at_commit(const char *credential, int64 event_type_id)
+tc_slot_taken_at_commit(int64 company_id, const char *credential, int64 event_type_id)
 {
 	register_callback();
-	raise_at_commit(counter_of(credential, event_type_id) + TAKEN);
+	raise_at_commit(counter_of(company_id, credential, event_type_id) + TAKEN);
 }
 
 /* Is there anything to be told at commit? */

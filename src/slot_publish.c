@@ -35,7 +35,8 @@ tc_slot_cache_next(TcSlotFetch *fetch)
 		fetch->live = entry->live;
 		fetch->deadline = entry->wanted_until;
 		fetch->generation =
-			tc_slot_generation(entry->question.credential, entry->question.event_type_id);
+			tc_slot_generation(entry->question.company_id, entry->question.credential,
+							   entry->question.event_type_id);
 	}
 	LWLockRelease(tc_slot_lock);
 	return entry != NULL;
@@ -128,8 +129,8 @@ tc_slot_cache_answer(const TcSlotFetch *fetch, const TimestampTz *starts, int co
 	entry = entry_of(fetch);
 	if (entry != NULL)
 	{
-		overtaken = tc_slot_generation(fetch->question.credential, fetch->question.event_type_id) !=
-					fetch->generation;
+		overtaken = tc_slot_generation(fetch->question.company_id, fetch->question.credential,
+									   fetch->question.event_type_id) != fetch->generation;
 		tc_slot_count(entry->stat, TC_SLOT_FETCHES);
 		if (overtaken)
 			tc_slot_count(entry->stat, TC_SLOT_DISCARDED);

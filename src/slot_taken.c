@@ -112,8 +112,8 @@ tc_slot_taken(const TcCalendar *calendar, const TcSlotWish *wish, const TcSlotQu
 		*count = drop_expired(answer);
 		return answer->taken;
 	}
-	answer->taken_generation =
-		tc_slot_taken_generation(question->credential, question->event_type_id);
+	answer->taken_generation = tc_slot_taken_generation(question->company_id, question->credential,
+														question->event_type_id);
 	taken = load_taken(calendar, question, 0, count);
 	if (*count <= TC_SLOT_MAX_TAKEN && !tc_slot_change_pending() && !IsolationUsesXactSnapshot())
 	{

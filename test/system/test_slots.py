@@ -488,3 +488,29 @@ def test_more_slots_than_an_answer_holds(shop):
     failures = shop.cluster.sql("SELECT errors, breaker FROM tenantcall.stat_http WHERE "
                                 f"credential = '{shop.account}'", dbname=DATABASE)
     assert failures.split("|")[1] == "closed"
+
+
+def test_no_company_spoils_the_answers_of_another(shop):
+    """On one account and event type: what a company does by itself is nothing to the others."""
+    other = shop.company("Other", shop.account, West=None)
+    theirs = shop.service(other, "Haircut", 501)
+    assert shop.slots(shop.shop, shop.cut) == all_day()
+    asked = shop.asked()
+    with shop.as_app(other, "West") as conn:
+        conn.execute("SELECT tenantcall.invalidate_slots(501, %s, %s)",
+                     [monday(), monday() + 24 * HOUR])
+    shop.admin.execute("SELECT tenantcall.pause_outbox()")
+    try:
+        with shop.as_app(other, "West") as conn:
+            hold, = conn.execute("SELECT tenantcall.hold_slot(%s, %s, NULL)",
+                                 [theirs, all_day()[0]]).fetchone()
+            appointment, = conn.execute("SELECT tenantcall.book(%s, %s)", [
+                hold, '{"name": "Ms Weber", "phone": "+4915112345678"}']).fetchone()
+        with shop.as_app(other, "West") as conn:
+            conn.execute("SELECT tenantcall.cancel_booking(%s, 'again')", [appointment])
+    finally:
+        shop.admin.execute("SELECT tenantcall.resume_outbox()")
+    assert shop.slots(shop.shop, shop.cut) == all_day()
+    assert shop.asked() == asked
+    assert shop.slots(other, theirs) == all_day()  # its own is asked again
+    assert shop.asked() == asked + 1
