@@ -16,14 +16,21 @@
 #define TC_CLOCK CLOCK_MONOTONIC
 #endif
 
-/* Microseconds since some moment of this boot; the same in all processes. */
+/* Nanoseconds since some moment of this boot; the same in all processes. */
 static inline int64
-tc_clock_us(void)
+tc_clock_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(TC_CLOCK, &now);
-	return (int64) now.tv_sec * INT64CONST(1000000) + now.tv_nsec / 1000;
+	return (int64) now.tv_sec * INT64CONST(1000000000) + now.tv_nsec;
+}
+
+/* The same in microseconds. */
+static inline int64
+tc_clock_us(void)
+{
+	return tc_clock_ns() / 1000;
 }
 
 #endif /* TC_CLOCK_H */

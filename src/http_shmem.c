@@ -14,24 +14,18 @@
  */
 #include "postgres.h"
 
-#include <time.h>
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
+#include "clock.h"
 #include "http_database.h"
 #include "http_probe.h"
 #include "http_settings.h"
 #include "http_shmem.h"
 
 #define TRANCHE "tenantcall_http"
-
-#ifdef CLOCK_BOOTTIME
-#define HTTP_CLOCK CLOCK_BOOTTIME /* goes on while the machine sleeps */
-#else
-#define HTTP_CLOCK CLOCK_MONOTONIC
-#endif
 
 typedef struct TcHttpShared
 {
@@ -115,10 +109,7 @@ tc_http_lock(void)
 int64
 tc_http_now(void)
 {
-	struct timespec now;
-
-	clock_gettime(HTTP_CLOCK, &now);
-	return (int64) now.tv_sec * INT64CONST(1000000000) + now.tv_nsec;
+	return tc_clock_ns();
 }
 
 /* The part of the table for credentials, or that for companies, so that none crowds out the other.

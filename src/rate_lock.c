@@ -104,11 +104,11 @@ try_once(uint32 partition, LWLockMode mode, int64 since, int64 now)
 static bool
 lock_within(uint32 partition, LWLockMode mode, int64 ns)
 {
-	int64 since = tc_rate_clock();
+	int64 since = tc_clock_ns();
 
 	for (int round = -SPINS;; round++)
 	{
-		int64 now = tc_rate_clock();
+		int64 now = tc_clock_ns();
 
 		if (try_once(partition, mode, since, now))
 			return true;
@@ -194,7 +194,7 @@ lock_all_at_once(const bool *wanted, int64 since)
 
 		if (!wanted[partition])
 			continue;
-		while (!try_once(partition, LW_EXCLUSIVE, since, tc_rate_clock()))
+		while (!try_once(partition, LW_EXCLUSIVE, since, tc_clock_ns()))
 		{
 			if (++tries >= SPINS)
 			{
@@ -211,7 +211,7 @@ lock_all_at_once(const bool *wanted, int64 since)
 bool
 tc_rate_lock_set(const bool *wanted)
 {
-	int64 since = tc_rate_clock();
+	int64 since = tc_clock_ns();
 
 	for (int round = 0;; round++)
 	{
@@ -219,7 +219,7 @@ tc_rate_lock_set(const bool *wanted)
 
 		if (busy == TC_RATE_PARTITIONS)
 			return true;
-		if (tc_rate_clock() - since >= patience_with(busy))
+		if (tc_clock_ns() - since >= patience_with(busy))
 			return waited(busy, false);
 		sleep_a_bit(round);
 	}

@@ -8,17 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "json_core.h"
-
-extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Ends the run as a finding. */
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 /* Does the span lie within the text? */
 static bool

@@ -9,17 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
 #include "phone_core.h"
-
-extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Ends the run as a finding. */
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 /* A number that was taken comes back as it went. */
 static void

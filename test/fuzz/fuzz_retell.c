@@ -12,30 +12,8 @@
 #include <string.h>
 
 #include "codec_core.h"
+#include "fuzz.h"
 #include "retell_core.h"
-
-extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Ends the run as a finding. */
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
-
-/* Is the text the digest in hex? */
-static bool
-is_hex_of(const char *text, const uint8_t *digest, size_t len)
-{
-	char hex[2 * 32];
-
-	tc_hex_encode(digest, len, hex);
-	for (size_t i = 0; i < 2 * len; i++)
-		if (tolower((unsigned char) text[i]) != hex[i])
-			return false;
-	return true;
-}
 
 /* Reads the text as Retell's header. */
 static void

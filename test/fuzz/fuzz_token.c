@@ -11,17 +11,8 @@
 #include <string.h>
 
 #include "codec_core.h"
+#include "fuzz.h"
 #include "token_core.h"
-
-extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Ends the run as a finding. */
-static void
-require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 /* What was taken must be what the contract says. */
 static void

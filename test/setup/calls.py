@@ -5,6 +5,7 @@ import hmac
 import itertools
 import json
 import pathlib
+import threading
 import time
 
 import pgserver
@@ -97,3 +98,21 @@ def ingest(conn, body, signature=None, at=None):
                           "coalesce(%s::timestamptz, now()))",
                           [data, signature or sign(data), at])
     return dict(zip([c.name for c in cursor.description], cursor.fetchone()))
+
+
+def at_once(jobs):
+    """Runs functions in threads, started at the same moment; their results."""
+    barrier = threading.Barrier(len(jobs))
+    results = [None] * len(jobs)
+
+    def work(index, job):
+        barrier.wait()
+        results[index] = job()
+
+    threads = [threading.Thread(target=work, args=item, daemon=True) for item in enumerate(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert None not in results
+    return results

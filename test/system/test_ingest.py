@@ -8,7 +8,7 @@ import time
 import psycopg
 import pytest
 
-from calls import AGENT, House, fixture, ingest, message, now_ms, raw, sign
+from calls import AGENT, House, at_once, fixture, ingest, message, now_ms, raw, sign
 
 STAGES = ["call_started", "transcript_updated", "call_ended", "call_analyzed"]
 ROW = """SELECT direction, from_number, to_number, agent, status, started_at, ended_at,
@@ -323,24 +323,6 @@ def test_concurrent_senders_and_dying_backends(house):
         assert set().union(*(s.outcomes for s in senders)) == {"applied", "duplicate", "merged"}
     for bad in ("PANIC", "TRAP", "deadlock detected", "was terminated by signal"):
         assert bad not in house.db.cluster.log()
-
-
-def at_once(jobs):
-    """Runs functions in threads, started at the same moment; their results."""
-    barrier = threading.Barrier(len(jobs))
-    results = [None] * len(jobs)
-
-    def work(index, job):
-        barrier.wait()
-        results[index] = job()
-
-    threads = [threading.Thread(target=work, args=item, daemon=True) for item in enumerate(jobs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert None not in results
-    return results
 
 
 def test_race_of_two_companies_for_a_call(house):

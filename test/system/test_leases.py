@@ -10,7 +10,7 @@ import time
 import psycopg
 import pytest
 
-from calls import House, fixture, ingest, message, now_ms, raw, sign
+from calls import House, at_once, fixture, ingest, message, now_ms, raw, sign
 from conftest import Database
 
 MATCHED = ("SELECT provider_call_id, matched_by FROM telephony.inbound_requests "
@@ -45,24 +45,6 @@ def ring(conn, body, signature=None):
 def token_of(answer):
     """The token that the platform is to put into the call's metadata."""
     return answer["call_inbound"]["metadata"]["tenantcall"]
-
-
-def at_once(jobs):
-    """Runs functions in threads, started at the same moment; their results."""
-    barrier = threading.Barrier(len(jobs))
-    results = [None] * len(jobs)
-
-    def work(index, job):
-        barrier.wait()
-        results[index] = job()
-
-    threads = [threading.Thread(target=work, args=item, daemon=True) for item in enumerate(jobs)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert None not in results
-    return results
 
 
 def own_house(make_cluster, **settings):
