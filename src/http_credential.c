@@ -23,6 +23,7 @@
 #include "http_worker.h"
 #include "inval.h"
 #include "key.h"
+#include "ready.h"
 #include "telephony.h"
 
 #define PROVIDER "calcom"
@@ -150,7 +151,10 @@ static void
 load_protected(void *arg)
 {
 	StartTransactionCommand();
-	load(arg);
+	if (tc_hold_extension())
+		load(arg);
+	else
+		((TcHttpCredential *) arg)->read_again = tc_http_now() + READ_AGAIN_NS;
 	CommitTransactionCommand();
 }
 

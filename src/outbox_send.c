@@ -33,6 +33,7 @@
 #include "outbox.h"
 #include "outbox_flight.h"
 #include "outbox_judge.h"
+#include "ready.h"
 #include "telephony.h"
 #include "unix_time.h"
 
@@ -72,7 +73,10 @@ forget_flight(TcFlight *flight)
 	next_poll = GetCurrentTimestamp();
 }
 
-/* Runs something in a transaction of its own; false if it failed, which is logged. */
+/*
+ * Runs something in a transaction of its own; false if it failed, which is logged, or if the
+ * extension is being dropped.
+ */
 static bool
 in_transaction(void (*run)(void *arg), void *arg)
 {
@@ -82,11 +86,14 @@ in_transaction(void (*run)(void *arg), void *arg)
 	PG_TRY();
 	{
 		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		run(arg);
-		PopActiveSnapshot();
+		if (tc_hold_extension())
+		{
+			PushActiveSnapshot(GetTransactionSnapshot());
+			run(arg);
+			PopActiveSnapshot();
+			done = true;
+		}
 		CommitTransactionCommand();
-		done = true;
 	}
 	PG_CATCH();
 	{

@@ -3,7 +3,8 @@
  *		Is the library loaded as it must be, and of one version with the SQL objects?
  *
  * Everything that needs shared memory or a trustworthy setting asks here first.  The answer is
- * kept for the session once it is yes.  No locks but AccessShareLock on pg_extension.
+ * kept for the session once it is yes.  Locks: AccessShareLock on pg_extension and, for background
+ * work, on the extension itself until the end of the transaction (DROP EXTENSION waits).
  */
 #include "postgres.h"
 
@@ -13,6 +14,7 @@
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -89,6 +91,20 @@ tc_require_ready(void)
 						 "library is still loaded.")));
 	pfree(version);
 	version_checked = true;
+}
+
+/*
+ * Keeps the extension from being dropped until the transaction ends.  False if it is not there, or
+ * somebody is dropping or changing it: background work waits for nobody, and comes again.
+ */
+bool
+tc_hold_extension(void)
+{
+	Oid extension = get_extension_oid("tenantcall", true);
+
+	return OidIsValid(extension) &&
+		   ConditionalLockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock) &&
+		   get_extension_oid("tenantcall", true) == extension;
 }
 
 PG_FUNCTION_INFO_V1(tc_version);

@@ -18,4 +18,7 @@ extern bool tc_preloaded;
  */
 extern void tc_require_ready(void);
 
+/* Within a transaction of a background worker: is the extension there, and will it stay? */
+extern bool tc_hold_extension(void);
+
 #endif /* TC_READY_H */
