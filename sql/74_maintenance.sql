@@ -141,16 +141,18 @@ DECLARE
                     WHERE s.owner_oid IS DISTINCT FROM note_schedule.owner_oid
                       AND s.owner_oid <> (SELECT n.nspowner FROM pg_namespace AS n WHERE n.nspname = 'tenantcall')
                       AND NOT EXISTS (SELECT FROM tenantcall.role_kinds AS k WHERE k.role = r.rolname AND k.kind = 'admin'));
-    owner name := (SELECT r.rolname FROM pg_roles AS r WHERE r.oid = note_schedule.owner_oid);
+    owner_name name := (SELECT r.rolname FROM pg_roles AS r WHERE r.oid = note_schedule.owner_oid);
 BEGIN
-    DELETE FROM tenantcall.maintenance_schedule;
     IF former IS NOT NULL THEN
         EXECUTE format('REVOKE EXECUTE ON PROCEDURE tenantcall.run_maintenance(text) FROM %I', former);
     END IF;
-    IF note_schedule.owner_oid IS NOT NULL THEN
+    DELETE FROM tenantcall.maintenance_schedule AS s
+    WHERE (s.owner_oid, s.owner, s.database, s.cron_database, s.cron_version) IS DISTINCT FROM
+          (note_schedule.owner_oid, owner_name, current_database(), note_schedule.cron_database::name, note_schedule.cron_version);
+    IF note_schedule.owner_oid IS NOT NULL AND NOT EXISTS (SELECT FROM tenantcall.maintenance_schedule) THEN
         INSERT INTO tenantcall.maintenance_schedule (owner_oid, owner, database, cron_database, cron_version)
-        VALUES (note_schedule.owner_oid, owner, current_database(), note_schedule.cron_database, note_schedule.cron_version);
-        EXECUTE format('GRANT EXECUTE ON PROCEDURE tenantcall.run_maintenance(text) TO %I', owner);
+        VALUES (note_schedule.owner_oid, owner_name, current_database(), note_schedule.cron_database, note_schedule.cron_version);
+        EXECUTE format('GRANT EXECUTE ON PROCEDURE tenantcall.run_maintenance(text) TO %I', owner_name);
     END IF;
 END
 $$;

@@ -198,7 +198,7 @@ note_and_return(FunctionCallInfo fcinfo, bool wanted, const char *database, cons
 
 /* Brings pg_cron in line. */
 static void
-sync(FunctionCallInfo fcinfo, bool wanted)
+sync_cron(FunctionCallInfo fcinfo, bool wanted)
 {
 	const char *database = require_cron();
 	const char *mine = get_database_name(MyDatabaseId);
@@ -221,7 +221,7 @@ tc_schedule_maintenance(PG_FUNCTION_ARGS)
 	(void) require_cron();
 	require_login();
 	(void) lock_and_look();
-	sync(fcinfo, true);
+	sync_cron(fcinfo, true);
 	return (Datum) 0;
 }
 
@@ -235,6 +235,6 @@ tc_unschedule_maintenance(PG_FUNCTION_ARGS)
 		InitMaterializedSRF(fcinfo, 0);
 		return (Datum) 0;
 	}
-	sync(fcinfo, false);
+	sync_cron(fcinfo, false);
 	return (Datum) 0;
 }

@@ -19,10 +19,12 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
+#include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "maintenance_cron.h"
 
 #define TEXT_MAX 32768 /* bytes of request and answer */

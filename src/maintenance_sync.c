@@ -105,7 +105,7 @@ look(const char *request)
 
 /* Does the work, with SPI connected; the answer. */
 static char *
-sync(const char *request)
+sync_jobs(const char *request)
 {
 	char *version = look(request);
 	char *jobs;
@@ -137,7 +137,7 @@ tc_cron_sync(const char *request)
 							 GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	answer = MemoryContextStrdup(caller, sync(request));
+	answer = MemoryContextStrdup(caller, sync_jobs(request));
 	SPI_finish();
 	AtEOXact_GUC(false, nest);
 	return answer;
