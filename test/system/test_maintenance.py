@@ -2,7 +2,6 @@
 import os
 import signal
 import threading
-import time
 
 import psycopg
 import pytest
@@ -12,11 +11,12 @@ from conftest import Database
 HOME, OTHER = "house", "front desk"  # database of pg_cron, and another
 JOBS = {"holds", "leases", "stuck_calls", "outbox", "partitions", "retention", "usage"}
 LEASES = 5
-OLD = """
-SELECT tenantcall.enter(%s);
-INSERT INTO telephony.call_leases (holder, direction, acquired_at, seen_at)
-SELECT 'old ' || n, 'outbound', now() - interval '1 day', now() - interval '1 day' FROM generate_series(1, %s) AS n;
-"""
+# What happens when a lease of a company is deleted.
+HINDER = """
+CREATE FUNCTION public.hinder() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN %s; RETURN OLD; END $$;
+CREATE TRIGGER hinder BEFORE DELETE ON telephony.call_leases FOR EACH ROW WHEN (OLD.company_id = %s)
+EXECUTE FUNCTION public.hinder()"""
+RELIEVE = "DROP TRIGGER hinder ON telephony.call_leases; DROP FUNCTION public.hinder()"
 
 
 class Place(Database):
@@ -81,27 +81,37 @@ def server(workspace, install):
 
 
 @pytest.fixture(scope="module")
-def home(server):
-    """The database that pg_cron lives in."""
-    server.create_database(HOME)
+def places(server):
+    """The database that pg_cron lives in, and another with an HTTP worker."""
+    for name in (HOME, OTHER):
+        server.create_database(name)
     server.sql("CREATE EXTENSION pg_cron", dbname=HOME)
-    return Place(server, HOME)
+    return {name: Place(server, name) for name in (HOME, OTHER)}
 
 
-@pytest.fixture(scope="module")
-def other(server, home):
+def fresh(place):
+    """Takes back what an earlier test has left."""
+    place.schedule(function="unschedule")
+    place.sql("DELETE FROM tenantcall.maintenance_jobs; DELETE FROM tenantcall.maintenance_runs")
+    return place
+
+
+@pytest.fixture
+def home(places):
+    """The database that pg_cron lives in."""
+    return fresh(places[HOME])
+
+
+@pytest.fixture
+def other(places):
     """Another database, with an HTTP worker."""
-    server.create_database(OTHER)
-    return Place(server, OTHER)
+    return fresh(places[OTHER])
 
 
 @pytest.fixture(params=["home", "other"])
 def place(request):
     """Either."""
-    found = request.getfixturevalue(request.param)
-    found.schedule(function="unschedule")
-    found.sql("DELETE FROM tenantcall.maintenance_jobs; DELETE FROM tenantcall.maintenance_runs")
-    return found
+    return request.getfixturevalue(request.param)
 
 
 def test_by_hand(home):
@@ -148,7 +158,7 @@ def test_pg_cron_runs_it(home, other):
     for place in (home, other):
         place.make_old()
         place.sql("INSERT INTO tenantcall.maintenance_jobs (job, schedule, every) "
-                  "VALUES ('leases', '@reboot', '1 day') ON CONFLICT DO NOTHING")
+                  "VALUES ('leases', '@reboot', '1 day')")
         place.schedule()
     home.cluster.restart()
     for place in (home, other):
@@ -159,3 +169,240 @@ def test_pg_cron_runs_it(home, other):
     details = home.sql("SELECT DISTINCT status FROM cron.job_run_details "
                        "WHERE command LIKE '%leases%' AND status IN ('succeeded', 'failed')")
     assert details == "succeeded"
+
+
+def test_one_company_stops_no_other(home):
+    """What fails for one company, and what is locked, is left; the others have their turn."""
+    first, second, third = home.companies
+    home.make_old()
+    home.sql(HINDER % ("RAISE 'this company is broken'", second))
+    home.sql("CALL tenantcall.run_maintenance('leases')")
+    assert home.left() == [0, LEASES, 0]
+    status = home.status("leases")
+    assert (status["failed"], status["consecutive_failures"], status["companies"]) == (1, 1, 3)
+    assert status["last_error"] == f"company {second}: this company is broken (SQLSTATE P0001)"
+    assert "fails" in status["problem"]
+    home.sql(RELIEVE)
+    home.sql("CALL tenantcall.run_maintenance('leases')")
+    status = home.status("leases")
+    assert (home.left(), status["consecutive_failures"], status["problem"]) == ([0, 0, 0], 0, None)
+
+    home.sql("CALL tenantcall.run_maintenance('usage')")
+    with home.connect() as holder:
+        holder.execute("SELECT FROM telephony.usage_state WHERE company_id = %s FOR UPDATE", [second])
+        home.sql("CALL tenantcall.run_maintenance('usage')")
+        status = home.status("usage")
+        assert (status["busy"], status["failed"], status["companies"]) == (1, 0, 3)
+        assert "locked" in status["problem"]
+
+
+def test_bounded(home):
+    """A run takes so many rows of each company, and so much time: then the next goes on."""
+    home.make_old()
+    home.sql("INSERT INTO tenantcall.maintenance_jobs (job, max_rows) VALUES ('leases', 2)")
+    for left in (3, 1, 0):
+        home.sql("CALL tenantcall.run_maintenance('leases')")
+        assert home.left() == [left] * 3
+    home.sql("DELETE FROM tenantcall.maintenance_jobs")
+    home.make_old()
+    home.sql(HINDER % ("PERFORM pg_sleep(0.25)", home.companies[1]))
+    home.sql("SET tenantcall.maintenance_max_time = '1s'; CALL tenantcall.run_maintenance('leases')")
+    assert home.left() == [0, 0, LEASES]
+    home.sql(RELIEVE)
+    home.sql("CALL tenantcall.run_maintenance('leases')")
+    assert home.left() == [0, 0, 0]
+    assert home.sql("SELECT last_company FROM tenantcall.maintenance_runs WHERE job = 'leases'") == ""
+
+
+def test_commits(home):
+    """Each company's work is committed at once; within a transaction it is the transaction's."""
+    first, second, _ = home.companies
+    home.make_old()
+    home.sql(HINDER % ("PERFORM pg_sleep(60)", second))
+    with pytest.raises(Exception, match="canceling statement"):
+        home.sql("SET statement_timeout = '1s'; CALL tenantcall.run_maintenance('leases')")
+    assert home.left() == [0, LEASES, LEASES]
+    home.sql(RELIEVE)
+    with home.connect() as conn:
+        conn.execute("CALL tenantcall.run_maintenance('leases')")
+        conn.rollback()
+        assert home.left() == [0, LEASES, LEASES]
+        with pytest.raises(psycopg.errors.RaiseException, match="PT404|there is no job"):
+            conn.execute("DO $$ BEGIN CALL tenantcall.run_maintenance('nothing'); EXCEPTION "
+                         "WHEN OTHERS THEN RAISE '% %', SQLSTATE, SQLERRM; END $$")
+    home.sql("DO $$ BEGIN CALL tenantcall.run_maintenance('leases'); END $$")
+    assert home.left() == [0, 0, 0]
+
+
+def test_killed_in_a_run(home):
+    """A second run at the same time does nothing; a run that is killed is noted, and repeated."""
+    server = home.cluster
+    home.make_old()
+    home.sql("CALL tenantcall.run_maintenance('leases')")
+    home.make_old()
+    home.sql(HINDER % ("PERFORM pg_sleep(30)", home.companies[1]))
+    victim = home.connect(autocommit=True)
+    ended = []
+
+    def run():
+        try:
+            victim.execute("CALL tenantcall.run_maintenance('leases')")
+        except psycopg.Error as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    server.wait_until(lambda: home.left()[0] == 0, "the first company's turn")
+    assert home.status("leases")["running"]
+    again = home.psql("-c", "CALL tenantcall.run_maintenance('leases')")
+    assert (again.returncode, "already being run" in again.stderr) == (0, True)
+    os.kill(victim.info.backend_pid, signal.SIGKILL)
+    thread.join(30)
+    assert ended
+    server.wait_until(lambda: home.psql("-c", "SELECT 1").returncode == 0, "recovery")
+    status = home.status("leases")
+    assert (status["running"], status["consecutive_failures"]) == (False, 1)
+    assert "cut short" in status["problem"]
+    home.sql(RELIEVE)
+    home.sql("CALL tenantcall.run_maintenance('leases')")
+    status = home.status("leases")
+    assert (home.left(), status["consecutive_failures"], status["problem"]) == ([0, 0, 0], 0, None)
+    assert "cut short" in status["last_error"]
+
+
+def test_outbox_is_reaped(home):
+    """What is due without an order is removed, of companies that are gone as well."""
+    company = home.companies[0]
+    home.sql("INSERT INTO tenantcall.outbox_due (company_id, outbox_id, credential, state, last_attempt, due_at) "
+             f"SELECT c, n, 'x', 'dead', 1, 'infinity' FROM unnest(ARRAY[{company}, 999999]) AS c, generate_series(1, 3) AS n")
+    home.sql("CALL tenantcall.run_maintenance('outbox')")
+    assert home.sql("SELECT count(*) FROM tenantcall.outbox_due") == "0"
+    assert home.status("outbox")["row_count"] == 6
+
+
+def test_owner(home, other):
+    """The jobs' owner cannot just be dropped; if it is gone all the same, that is said and repaired."""
+    server = home.cluster
+    server.sql("CREATE ROLE ops SUPERUSER LOGIN; CREATE ROLE nologin SUPERUSER")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="may not log in"):
+        with other.connect(autocommit=True) as conn:
+            conn.execute("SET ROLE nologin")
+            conn.execute("SELECT tenantcall.schedule_maintenance()")
+    assert set(other.schedule(role="ops").values()) == {"created"}
+    assert other.status("holds")["scheduled_by"] == "ops"
+    with pytest.raises(Exception, match="cannot be dropped because some objects depend on it"):
+        server.sql("DROP ROLE ops")
+    server.sql("ALTER ROLE ops RENAME TO operations")
+    assert "is called \"operations\" now" in other.status("holds")["problem"]
+    server.sql("ALTER ROLE operations RENAME TO ops")
+    other.sql("DROP OWNED BY ops")
+    server.sql("DROP ROLE ops; DROP ROLE nologin")
+    assert "was dropped" in other.status("holds")["problem"]
+    assert set(other.schedule().values()) == {"repaired"}
+    assert other.status("holds")["problem"] is None or "dropped" not in other.status("holds")["problem"]
+    home.make_old()
+    home.sql("INSERT INTO tenantcall.maintenance_jobs (job, schedule, every) VALUES ('leases', '@reboot', '1 day')")
+    home.schedule()
+    server.restart()
+    server.wait_until(lambda: home.left() == [0, 0, 0], "pg_cron to run again")
+
+
+def test_roles(home, other):
+    """An administrator may do all of it, with pg_cron's rights; others may not."""
+    server = home.cluster
+    server.sql("CREATE ROLE keeper LOGIN; CREATE ROLE second LOGIN; CREATE ROLE app LOGIN")
+    for place in (home, other):
+        place.sql("SELECT tenantcall.grant_admin('keeper'), tenantcall.grant_admin('second'), tenantcall.grant_app('app')")
+        place.make_old()
+        place.sql("CALL tenantcall.run_maintenance('leases')", role="keeper")
+        assert place.left() == [0, 0, 0]
+        for call in ("CALL tenantcall.run_maintenance()", "SELECT tenantcall.schedule_maintenance()",
+                     "SELECT tenantcall.maintenance_status()"):
+            with pytest.raises(Exception, match="permission denied"):
+                place.sql(call, role="app")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
+            place.schedule(role="keeper")
+        home.sql("GRANT USAGE ON SCHEMA cron TO keeper, second")
+        if place is other:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="schedule_in_database"):
+                place.schedule(role="keeper")
+            home.sql("GRANT EXECUTE ON FUNCTION cron.schedule_in_database TO keeper")
+        assert set(place.schedule(role="keeper").values()) == {"created"}
+        assert set(place.schedule(role="keeper").values()) == {"unchanged"}
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="scheduled by role \"keeper\""):
+            place.schedule(role="second")
+        assert place.sql("SELECT check_name, object, detail FROM tenantcall.check_isolation() "
+                         "WHERE severity = 'error' AND check_name IN ('role_functions', 'role_unnoted')") == ""
+        assert set(place.schedule(role="keeper", function="unschedule").values()) == {"removed"}
+        home.sql("REVOKE USAGE ON SCHEMA cron FROM keeper, second")
+
+
+def test_without_pg_cron(db, home, other):
+    """What is missing is said, and what to do."""
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="pg_cron is not loaded") as raised:
+        with db.connect() as conn:
+            conn.execute("SELECT tenantcall.schedule_maintenance()")
+    assert "shared_preload_libraries" in raised.value.diag.message_hint
+    assert db.sql("SELECT count(*) FROM tenantcall.unschedule_maintenance()") == "0"
+    home.sql("DROP EXTENSION pg_cron")
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="pg_cron is not installed") as raised:
+        other.schedule()
+    assert HOME in raised.value.diag.message_detail
+    home.sql("CREATE EXTENSION pg_cron")
+    other.sql("INSERT INTO tenantcall.maintenance_jobs VALUES ('holds', '30 seconds', '30 seconds')")
+    if home.sql("SELECT extversion LIKE '1.4%' FROM pg_extension WHERE extname = 'pg_cron'") == "t":
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="no schedules in seconds"):
+            other.schedule()
+    else:
+        assert other.schedule()["holds"] == "created"
+
+
+def test_timer(other):
+    """The HTTP worker has the essential jobs done, by a process of its own, unless it was just done."""
+    server = other.cluster
+    worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'tenantcall http worker'"
+    server.wait_until(lambda: other.sql(worker), "the HTTP worker")
+    before = other.sql(worker)
+    other.sql("INSERT INTO tenantcall.maintenance_jobs (job, schedule, every) VALUES ('leases', '* * * * *', '1 second')")
+    other.sql("CALL tenantcall.run_maintenance('holds')")
+    other.make_old()
+    server.reload(**{"tenantcall.maintenance_interval": 1})
+    server.wait_until(lambda: other.left() == [0, 0, 0], "the timer")
+    other.make_old()
+    server.wait_until(lambda: other.left() == [0, 0, 0], "the timer once more")
+    runs = "SELECT string_agg(job, ',' ORDER BY job) FROM tenantcall.maintenance_runs WHERE started_by = 'tenantcall worker'"
+    server.wait_until(lambda: other.sql(runs) == "leases,outbox,partitions,stuck_calls", "the essential jobs")
+    assert other.sql("SELECT runs, started_by FROM tenantcall.maintenance_runs WHERE job = 'holds'") == "1|postgres"
+    assert other.sql(worker) == before
+
+
+def test_dropped_under_the_timer(other):
+    """Neither DROP EXTENSION nor DROP DATABASE is held up by a run for long."""
+    server = other.cluster
+    slow = f"SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND classid = 'tenantcall.maintenance_runs'::regclass"
+    for statement, dbname in ((f'DROP DATABASE "{OTHER}"', "postgres"), ("DROP EXTENSION tenantcall CASCADE", OTHER)):
+        if dbname == OTHER:
+            server.create_database(OTHER)
+            other = Place(server, OTHER)
+            other.sql("INSERT INTO tenantcall.maintenance_jobs (job, schedule, every) VALUES ('leases', '* * * * *', '1 second')")
+        other.make_old(8)
+        other.sql(HINDER % ("PERFORM pg_sleep(0.2)", other.companies[1]))
+        server.wait_until(lambda: other.sql(slow) != "0", "a run")
+        server.sql("SET client_min_messages = error; " + statement, dbname=dbname)
+    assert server.sql("SELECT count(*) FROM pg_extension WHERE extname = 'tenantcall'", dbname=OTHER) == "0"
+    server.wait_until(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'tenantcall maintenance'") == "0",
+                      "the process to end")
+    assert "PANIC" not in server.log()
+
+
+def test_standby(cluster):
+    """A standby runs nothing, and says so."""
+    copy = cluster.standby("maintenance")
+    try:
+        for call in ("CALL tenantcall.run_maintenance()", "SELECT tenantcall.schedule_maintenance()"):
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                with copy.connect(dbname="tc_template", autocommit=True) as conn:
+                    conn.execute(call)
+        assert copy.sql("SELECT count(*) FROM tenantcall.maintenance_status()", dbname="tc_template") == str(len(JOBS))
+    finally:
+        copy.stop("immediate")
