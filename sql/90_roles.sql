@@ -245,6 +245,10 @@ BEGIN
     IF role IS NULL THEN
         RAISE EXCEPTION 'argument "role" must not be NULL' USING ERRCODE = 'null_value_not_allowed';
     END IF;
+    IF EXISTS (SELECT FROM tenantcall.maintenance_schedule AS s WHERE s.owner = revoke_role.role) THEN
+        RAISE WARNING 'the jobs of maintenance in pg_cron belong to role "%"', role
+            USING DETAIL = 'They fail from now on.', HINT = 'Call tenantcall.schedule_maintenance() as a superuser.';
+    END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
         EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA tenantcall FROM %I', role);
         EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %s FROM %I', spaces, role);

@@ -34,6 +34,7 @@
 #include "args.h"
 #include "companies.h"
 #include "maintenance.h"
+#include "maintenance_cron.h"
 #include "ready.h"
 #include "telephony.h"
 
@@ -50,6 +51,7 @@ tc_maintenance_init(void)
 							"The next goes on from where it ended.", &max_time, 30, 1, 3600,
 							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	tc_maintenance_worker_init();
+	tc_cron_init();
 }
 
 /* Commits what has been done; false: no further. */

@@ -9,6 +9,8 @@
  * runs no job of anybody once the owner of one is gone, so the owner is given a right that DROP
  * ROLE stops at, and is written down with its oid, by which a renamed one is found out.
  *
+ * DROP EXTENSION leaves the jobs behind, which then fail: it is warned of by a hook.
+ *
  * Locks: the row of maintenance_schedule, so that schedulers come one after the other.
  */
 #include "postgres.h"
@@ -26,6 +28,7 @@
 #include "utils/syscache.h"
 
 #include "act.h"
+#include "inval.h"
 #include "maintenance_cron.h"
 #include "telephony.h"
 
@@ -36,12 +39,12 @@ PG_FUNCTION_INFO_V1(tc_unschedule_maintenance);
 static TcStatement lock_schedule = {
 	.sql = "LOCK TABLE tenantcall.maintenance_schedule IN SHARE ROW EXCLUSIVE MODE",
 };
-/* Another role's schedule, if that role is there. */
+/* Another role's schedule, or one under a name that the caller no longer has. */
 static TcStatement find_owner = {
 	.sql = "SELECT s.owner::text FROM tenantcall.maintenance_schedule AS s "
-		   "JOIN pg_roles AS r ON r.oid = s.owner_oid WHERE s.owner_oid <> $1",
-	.nparams = 1,
-	.types = {OIDOID},
+		   "WHERE s.owner_oid <> $1 OR s.owner <> $2::name",
+	.nparams = 2,
+	.types = {OIDOID, TEXTOID},
 };
 static TcStatement has_schedule = {
 	.sql = "SELECT FROM tenantcall.maintenance_schedule",
@@ -127,6 +130,7 @@ require_ours(void)
 	TcParams params = {0};
 
 	tc_param_datum(&params, ObjectIdGetDatum(GetUserId()), false);
+	tc_param_text(&params, GetUserNameFromId(GetUserId(), false));
 	if (!superuser())
 	{
 		TcAct act;
@@ -237,4 +241,70 @@ tc_unschedule_maintenance(PG_FUNCTION_ARGS)
 	}
 	sync_cron(fcinfo, false);
 	return (Datum) 0;
+}
+
+/* --- DROP EXTENSION --------------------------------------------------------------------------- */
+
+static ProcessUtility_hook_type prev_utility = NULL;
+
+/* Does the statement drop our extension? */
+static bool
+drops_us(Node *statement)
+{
+	ListCell *cell;
+
+	if (!IsA(statement, DropStmt) || castNode(DropStmt, statement)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(cell, castNode(DropStmt, statement)->objects)
+	{
+		if (strcmp(strVal(lfirst(cell)), "tenantcall") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* TcRowVisitor: warns of jobs that stay behind. */
+static bool
+warn_of_jobs(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	Datum cron_database = (Datum) 0;
+
+	(void) tc_row_datum(tuple, desc, "cron_database", &cron_database);
+	ereport(WARNING,
+			(errmsg("pg_cron still has the jobs of tenantcall's maintenance"),
+			 errdetail("They stay in database \"%s\", and fail from now on.",
+					   NameStr(*DatumGetName(cron_database))),
+			 errhint("Call tenantcall.unschedule_maintenance() before DROP EXTENSION; now take "
+					 "them out with cron.unschedule().")));
+	return false;
+}
+
+/* ProcessUtility_hook */
+static void
+watch_utility(PlannedStmt *pstmt, const char *query, bool read_only, ProcessUtilityContext context,
+			  ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest,
+			  QueryCompletion *completion)
+{
+	if (drops_us(pstmt->utilityStmt))
+	{
+		Oid schedule = tc_own_relation("maintenance_schedule");
+
+		if (OidIsValid(schedule))
+			tc_read_rows(schedule, NULL, 0, warn_of_jobs, NULL);
+	}
+	if (prev_utility)
+		prev_utility(pstmt, query, read_only, context, params, environment, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query, read_only, context, params, environment, dest,
+								completion);
+}
+
+/* Installs the hook. */
+void
+tc_cron_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	prev_utility = ProcessUtility_hook;
+	ProcessUtility_hook = watch_utility;
 }

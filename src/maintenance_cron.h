@@ -21,6 +21,8 @@ extern char *tc_cron_sync(const char *request);
 /* The same from another database, at once: it stays if the caller's transaction fails. */
 extern char *tc_cron_sync_in(const char *database, const char *request);
 
+extern void tc_cron_init(void);
+
 /* Name of pg_cron's database, or NULL where the server does not load pg_cron. */
 extern const char *tc_cron_database_name(void);
 

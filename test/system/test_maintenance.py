@@ -6,6 +6,7 @@ import threading
 import psycopg
 import pytest
 
+import pgserver
 from conftest import Database
 
 HOME, OTHER = "house", "front desk"  # database of pg_cron, and another
@@ -68,7 +69,9 @@ class Place(Database):
 @pytest.fixture(scope="module")
 def server(workspace, install):
     """A server with pg_cron, which connects as anybody through the socket."""
-    import pgserver
+    sharedir = install.pg_config("sharedir")
+    if not os.path.exists(f"{sharedir}/extension/pg_cron.control"):
+        pytest.skip("pg_cron is not installed")
     server = pgserver.Cluster(workspace, install, "cron", {
         "shared_preload_libraries": "pg_cron, tenantcall", "cron.database_name": HOME,
         "tenantcall.worker_databases": f'"{OTHER}"', "tenantcall.maintenance_interval": 0,
@@ -331,9 +334,17 @@ def test_roles(home, other):
         assert set(place.schedule(role="keeper").values()) == {"unchanged"}
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="scheduled by role \"keeper\""):
             place.schedule(role="second")
+        server.sql("ALTER ROLE keeper RENAME TO keeper2")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="scheduled by role \"keeper\""):
+            place.schedule(role="keeper2")
+        server.sql("ALTER ROLE keeper2 RENAME TO keeper")
         assert place.sql("SELECT check_name, object, detail FROM tenantcall.check_isolation() "
                          "WHERE severity = 'error' AND check_name IN ('role_functions', 'role_unnoted')") == ""
         assert set(place.schedule(role="keeper", function="unschedule").values()) == {"removed"}
+        place.schedule(role="keeper")
+        revoked = place.psql("-c", "SELECT tenantcall.revoke_role('keeper')")
+        assert (revoked.returncode, 'belong to role "keeper"' in revoked.stderr) == (0, True)
+        assert set(place.schedule().values()) == {"repaired"}
         home.sql("REVOKE USAGE ON SCHEMA cron FROM keeper, second")
 
 
@@ -387,8 +398,11 @@ def test_dropped_under_the_timer(other):
             other.sql("INSERT INTO tenantcall.maintenance_jobs (job, schedule, every) VALUES ('leases', '* * * * *', '1 second')")
         other.make_old(8)
         other.sql(HINDER % ("PERFORM pg_sleep(0.2)", other.companies[1]))
+        if dbname == OTHER:
+            other.schedule()
         server.wait_until(lambda: other.sql(slow) != "0", "a run")
-        server.sql("SET client_min_messages = error; " + statement, dbname=dbname)
+        done = server.psql("-c", statement, dbname=dbname)
+        assert (done.returncode, "pg_cron still has the jobs" in done.stderr) == (0, dbname == OTHER)
     assert server.sql("SELECT count(*) FROM pg_extension WHERE extname = 'tenantcall'", dbname=OTHER) == "0"
     server.wait_until(lambda: server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'tenantcall maintenance'") == "0",
                       "the process to end")
