@@ -169,11 +169,30 @@ CREATE FUNCTION tenantcall.unschedule_maintenance() RETURNS TABLE (job text, sch
 COMMENT ON FUNCTION tenantcall.unschedule_maintenance() IS 'takes the jobs of maintenance of this database back from pg_cron, and no others';
 REVOKE ALL ON FUNCTION tenantcall.unschedule_maintenance() FROM PUBLIC;
 
--- What is wrong with the jobs that were given to pg_cron, as far as it can be seen from here.
-CREATE FUNCTION tenantcall.maintenance_schedule_problem() RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
+CREATE FUNCTION tenantcall.maintenance_status()
+    RETURNS TABLE (job text, enabled boolean, schedule text, scheduled_by name, running boolean, last_start timestamptz,
+                   last_end timestamptz, duration interval, row_count bigint, companies bigint, busy bigint, failed bigint,
+                   consecutive_failures integer, last_error text, last_error_at timestamptz, problem text)
+    LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
-    SELECT CASE
+    SELECT j.job, j.enabled, j.schedule, s.owner, k.locked, r.started_at, r.finished_at, r.duration, r.row_count, r.companies,
+           r.busy, r.failed, coalesce(r.consecutive_failures + (r.unfinished AND NOT k.locked)::integer, 0), r.last_error, r.last_error_at,
+           CASE WHEN NOT j.enabled THEN NULL
+                WHEN s.problem IS NOT NULL THEN s.problem
+                WHEN r.unfinished AND NOT k.locked
+                    THEN 'The last run was cut short, by a crash or by somebody: the next goes on.'
+                WHEN r.consecutive_failures > 0 THEN 'It fails: see last_error.'
+                WHEN greatest(r.started_at, s.scheduled_at) < now() - 3 * j.every - interval '1 minute' AND s.owner IS NOT NULL
+                    THEN format('pg_cron does not run it: see cron.job and cron.job_run_details in database "%s".', s.cron_database)
+                WHEN s.owner IS NULL AND NOT j.by_worker AND coalesce(r.started_at < now() - 3 * j.every, true)
+                    THEN 'Nobody runs it: call tenantcall.schedule_maintenance(), or CALL tenantcall.run_maintenance() now and then.'
+                WHEN s.owner IS NULL AND coalesce(r.started_at < now() - 3 * j.every - interval '10 minutes', true)
+                    THEN 'Nobody has run it: call tenantcall.schedule_maintenance(), or have an HTTP worker (tenantcall.worker_databases).'
+                WHEN r.busy > 0 THEN 'What others have locked was left for the next run.'
+           END
+    FROM tenantcall.maintenance_jobs_in_force AS j
+    LEFT JOIN tenantcall.maintenance_runs AS r USING (job)
+    LEFT JOIN (SELECT s.*, CASE
         WHEN tenantcall.cron_database() IS NULL
             THEN 'The server no longer loads pg_cron: add it to shared_preload_libraries and restart.'
         WHEN tenantcall.cron_database() <> s.cron_database
@@ -189,40 +208,11 @@ CREATE FUNCTION tenantcall.maintenance_schedule_problem() RETURNS text
                         'tenantcall.schedule_maintenance().', s.owner, s.owner)
         WHEN s.database <> current_database()
             THEN format('This database was called "%s" when they were scheduled: call tenantcall.schedule_maintenance().', s.database)
-        END
-    FROM tenantcall.maintenance_schedule AS s LEFT JOIN pg_roles AS r ON r.oid = s.owner_oid
-$$;
-COMMENT ON FUNCTION tenantcall.maintenance_schedule_problem() IS 'internal: part of maintenance_status()';
-REVOKE ALL ON FUNCTION tenantcall.maintenance_schedule_problem() FROM PUBLIC;
-
-CREATE FUNCTION tenantcall.maintenance_status()
-    RETURNS TABLE (job text, enabled boolean, schedule text, scheduled_by name, running boolean, last_start timestamptz,
-                   last_end timestamptz, duration interval, row_count bigint, companies bigint, busy bigint, failed bigint,
-                   consecutive_failures integer, last_error text, last_error_at timestamptz, problem text)
-    LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
-    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
-    SELECT j.job, j.enabled, j.schedule, s.owner, k.locked, r.started_at, r.finished_at, r.duration, r.row_count, r.companies,
-           r.busy, r.failed, coalesce(r.consecutive_failures, 0) + (r.unfinished AND NOT k.locked)::integer, r.last_error, r.last_error_at,
-           CASE WHEN NOT j.enabled THEN NULL
-                WHEN p.problem IS NOT NULL THEN p.problem
-                WHEN r.unfinished AND NOT k.locked
-                    THEN 'The last run was cut short, by a crash or by somebody: the next goes on.'
-                WHEN r.consecutive_failures > 0 THEN 'It fails: see last_error.'
-                WHEN coalesce(r.started_at, s.scheduled_at) < now() - 3 * j.every - interval '1 minute' AND s.owner IS NOT NULL
-                    THEN format('pg_cron does not run it: see cron.job and cron.job_run_details in database "%s".', s.cron_database)
-                WHEN s.owner IS NULL AND NOT j.by_worker AND coalesce(r.started_at < now() - 3 * j.every, true)
-                    THEN 'Nobody runs it: call tenantcall.schedule_maintenance(), or CALL tenantcall.run_maintenance() now and then.'
-                WHEN s.owner IS NULL AND coalesce(r.started_at < now() - 3 * j.every - interval '10 minutes', true)
-                    THEN 'Nobody has run it: call tenantcall.schedule_maintenance(), or have an HTTP worker (tenantcall.worker_databases).'
-                WHEN r.busy > 0 THEN 'What others have locked was left for the next run.'
-           END
-    FROM tenantcall.maintenance_jobs_in_force AS j
-    LEFT JOIN tenantcall.maintenance_runs AS r USING (job)
-    LEFT JOIN tenantcall.maintenance_schedule AS s ON j.enabled
+        END AS problem
+               FROM tenantcall.maintenance_schedule AS s LEFT JOIN pg_roles AS r ON r.oid = s.owner_oid) AS s ON j.enabled
     CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pg_locks AS l
         WHERE l.locktype = 'object' AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
           AND l.classid = 'tenantcall.maintenance_runs'::regclass AND l.objid = j.place AND l.granted)) AS k (locked)
-    CROSS JOIN (SELECT tenantcall.maintenance_schedule_problem()) AS p (problem)
     ORDER BY j.place
 $$;
 COMMENT ON FUNCTION tenantcall.maintenance_status() IS 'each job of maintenance: whose it is in pg_cron, its last run, and what is wrong with it';

@@ -48,7 +48,7 @@ CREATE VIEW tenantcall.role_functions AS
                         'audit_role_functions', 'audit_creation', 'audit_server_access', 'audit_settings',
                         'audit_setting_severity', 'audit_library', 'audit_publications', 'audit_default_privileges']),
         ('admin', ARRAY['run_maintenance', 'schedule_maintenance', 'unschedule_maintenance', 'maintenance_status',
-                        'maintenance_schedule_problem', 'cron_database', 'expire_unplaced_rows', 'reap_outbox']),
+                        'cron_database', 'expire_unplaced_rows', 'reap_outbox']),
         ('owner', ARRAY['track_lifecycle', 'untrack_lifecycle', 'require_trackable', 'drop_lifecycle_trigger',
                         'lifecycle_verify', 'lifecycle_trigger'])
     ) AS f (kind, names), unnest(names) AS function;
