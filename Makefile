@@ -50,7 +50,8 @@ PG_CFLAGS = -std=gnu11 $(WARNINGS)
 # make installcheck, against a running server that preloads tenantcall; make test needs none.
 REGRESS = setup $(filter-out setup,$(sort $(basename $(notdir $(wildcard $(TOP)/test/sql/*.sql)))))
 REGRESS_OPTS = --inputdir=$(TOP)/test
-ISOLATION = $(sort $(basename $(notdir $(wildcard $(TOP)/test/specs/*.spec))))
+ISOLATION = isolation_setup $(filter-out isolation_setup,\
+	$(sort $(basename $(notdir $(wildcard $(TOP)/test/specs/*.spec)))))
 ISOLATION_OPTS = --inputdir=$(TOP)/test --outputdir=. --load-extension=tenantcall
 
 # The two libraries beside tenantcall.so see no server headers.  They are compiled and linked with
