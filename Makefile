@@ -191,10 +191,11 @@ help:
 
 # PGXN takes the zip file.
 DIST = $(EXTENSION)-$(EXTVERSION)
+DIST_DIR = build/dist
 dist:
-	@mkdir -p build/dist
-	git archive --prefix=$(DIST)/ -o build/dist/$(DIST).zip HEAD
-	git archive --prefix=$(DIST)/ -o build/dist/$(DIST).tar.gz HEAD
+	@mkdir -p $(DIST_DIR)
+	git archive --prefix=$(DIST)/ -o $(DIST_DIR)/$(DIST).zip HEAD
+	git archive --prefix=$(DIST)/ -o $(DIST_DIR)/$(DIST).tar.gz HEAD
 
 deb:
 	@$(TEST_ENV) test/setup/packages deb
