@@ -125,7 +125,7 @@ def unpacked(package, workspace):
     return install
 
 
-@pytest.mark.limit(300)
+@pytest.mark.limit(600)
 def test_package_contents(package):
     """The package holds the libraries and the script, documents, and nothing else."""
     share, lib = Install.pg_config("sharedir"), Install.pg_config("pkglibdir")
@@ -141,7 +141,7 @@ def test_package_contents(package):
         assert re.search(rf"(^|, ){wanted}", depends), wanted
 
 
-@pytest.mark.limit(300)
+@pytest.mark.limit(600)
 def test_package_hardening(unpacked):
     """Every library is linked and compiled as Debian wants it, and keeps no debug information."""
     libraries = sorted(pathlib.Path(str(unpacked.root) + Install.pg_config("pkglibdir")).glob("tenantcall*.so"))
@@ -153,7 +153,7 @@ def test_package_hardening(unpacked):
         assert "__stack_chk_fail" in run(["readelf", "-W", "--dyn-syms", library], "readelf"), library
 
 
-@pytest.mark.limit(300)
+@pytest.mark.limit(600)
 def test_package_installcheck(unpacked, workspace, tmp_path):
     """make installcheck, from elsewhere, against a server with the package."""
     cluster = Cluster(workspace, unpacked, "package").start()
