@@ -14,7 +14,7 @@ import zipfile
 
 import pytest
 
-from pgserver import REPO, Cluster, Install, environment, run
+from pgserver import REPO, Cluster, Failure, Install, environment, run
 
 META = json.loads((REPO / "META.json").read_text())
 VERSION = re.search(r"^default_version = '(.*)'", (REPO / "tenantcall.control").read_text(), re.M)[1]
@@ -158,11 +158,15 @@ def test_package_installcheck(unpacked, workspace, tmp_path):
     """make installcheck, from elsewhere, against a server with the package."""
     cluster = Cluster(workspace, unpacked, "package").start()
     try:
-        tests = "setup phone rate http"
+        tests = "setup phone context http"
         done = run(["make", "-f", REPO / "Makefile", "installcheck", f"REGRESS={tests}",
                     "ISOLATION=isolation_setup rate_policy"], "make installcheck", cwd=tmp_path,
                    env=environment(PGHOST=cluster.socket_dir, PGPORT=cluster.port, PGUSER="postgres"))
         assert len(re.findall(r"^(test \S+ +\.\.\. ok|ok \d+)", done, re.M)) == 6, done
+    except Failure:
+        for diffs in tmp_path.glob("**/regression.diffs"):
+            print(diffs.read_text(errors="replace"))
+        raise
     finally:
         cluster.stop()
 
