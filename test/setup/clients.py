@@ -51,7 +51,8 @@ def program(language, text, directory):
     if language == "js" and not (directory / "node_modules").exists():
         (directory / "node_modules").symlink_to(node_modules(directory.parent))
     source = directory / f"client.{'py' if language == 'python' else language}"
+    same = source.exists() and source.read_text() == text
     source.write_text(text)
     if language == "c":
-        return [compiled(source, directory)]
+        return [directory / source.stem if same else compiled(source, directory)]
     return [{"js": "node", "php": "php", "python": "/usr/bin/python3"}[language], source]

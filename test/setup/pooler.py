@@ -13,7 +13,9 @@ import subprocess
 
 import pgserver
 
-MODES = ("session", "statement")  # beside transaction, each as a database of its own
+# Beside transaction mode, each as a database of its own.  In session mode each connection of a
+# client's own pool takes one of the server's for as long as it lives.
+MODES = {"session": 12, "statement": 3}
 
 
 class Pooler:
@@ -30,7 +32,8 @@ class Pooler:
         self.dir.mkdir()
         self.port = cluster.port + 1
         server = f"host={cluster.socket_dir} port={cluster.port} dbname={dbname}"
-        modes = "".join(f"{dbname}_{mode} = {server} pool_mode={mode}\n" for mode in MODES)
+        modes = "".join(f"{dbname}_{mode} = {server} pool_mode={mode} pool_size={connections}\n"
+                        for mode, connections in MODES.items())
         users = self.dir / "users"
         users.write_text("".join(f'"{role}" ""\n' for role in roles))
         conf = self.dir / "pgbouncer.ini"
