@@ -11,7 +11,7 @@ from retell import Call, sign
 DATABASE = "frontdesk"  # as README.md has it
 KEY = "key_0123456789abcdef"
 NUMBERS = ("+4930123450", "+4930123451")
-ROLES = ("desk_gateway", "desk_app", "desk_admin")
+ROLES = ("desk_gateway", "desk_app", "desk_admin", "laravel", "laravel_app", "laravel_gateway")
 MARK = {"js": "// try it", "python": "# try it", "php": "// try it", "c": "/* try it */"}
 ENDING = {"python": "py"}
 
