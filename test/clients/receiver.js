@@ -6,7 +6,8 @@
 //   POST /retell/function   custom functions: see FUNCTIONS
 //
 // PGHOST, PGUSER (a role with grant_gateway), PGDATABASE ... say where the database is; RECEIVER_PORT
-// and RECEIVER_HOST where to listen; RECEIVER_MAX_BODY, in bytes, what is taken at most.
+// and RECEIVER_HOST where to listen; RECEIVER_MAX_BODY, in bytes, what is taken at most;
+// RECEIVER_PATIENCE, in ms, how long the database may take for one statement.
 //
 // The body goes to the database as the bytes that arrived, since the signature covers these.  What
 // the platform should send again is answered by 5xx: the database is down, or slow.  Bodies hold what
@@ -16,11 +17,11 @@ const http = require('http');
 const { Pool } = require('pg');
 
 const MAX_BODY = Number(process.env.RECEIVER_MAX_BODY || 4 * 1024 * 1024);
-const PATIENCE = 8000; // ms: the platform waits 10 s for webhooks
+const PATIENCE = Number(process.env.RECEIVER_PATIENCE || 8000); // the platform waits 10 s for webhooks
 
 const pool = new Pool({
   max: 10,
-  connectionTimeoutMillis: 2000,
+  connectionTimeoutMillis: PATIENCE,
   query_timeout: PATIENCE, // ours, if the server is gone; then the connection is closed
   application_name: 'retell receiver',
 });
@@ -145,7 +146,7 @@ async function handle(request, response) {
 }
 
 const server = http.createServer(handle);
-server.requestTimeout = 10000; // ms for a whole request
+server.requestTimeout = 10000; // ms, for a whole request to arrive
 server.headersTimeout = 5000;
 server.maxConnections = 1000;
 server.listen(Number(process.env.RECEIVER_PORT || 8080), process.env.RECEIVER_HOST || '127.0.0.1',

@@ -36,6 +36,12 @@ def node_modules(directory):
     return target / "node_modules"
 
 
+def php_ready():
+    """Is there a PHP that speaks to PostgreSQL?"""
+    return shutil.which("php") is not None and "pdo_pgsql" in subprocess.run(
+        ["php", "-m"], capture_output=True, text=True, check=False).stdout
+
+
 def compiled(source, directory):
     """A C program that uses libpq, compiled."""
     target = directory / source.stem
@@ -48,6 +54,8 @@ def compiled(source, directory):
 def program(language, text, directory):
     """Writes a program down; returns the command line that runs it."""
     directory.mkdir(exist_ok=True)
+    if language == "php" and not php_ready():
+        raise Unavailable("php-cli and php-pgsql are not installed")
     if language == "js" and not (directory / "node_modules").exists():
         (directory / "node_modules").symlink_to(node_modules(directory.parent))
     source = directory / f"client.{'py' if language == 'python' else language}"

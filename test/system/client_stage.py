@@ -102,7 +102,7 @@ class ClientStage:
     def run(self, language, text, way, *arguments, given=None):
         """Runs a program's text to its end; returns what it printed."""
         argv = clients.program(language, text, self.dir / "program")
-        done = subprocess.run([*argv, *arguments], capture_output=True, text=True, check=False, timeout=60,
+        done = subprocess.run([*argv, *arguments], capture_output=True, text=True, check=False, timeout=120,
                               env=self.environment(way, TC_GIVEN=json.dumps(given)))
         if done.returncode != 0:
             raise pgserver.Failure(f"{language} failed:\n{done.stdout}{done.stderr}")

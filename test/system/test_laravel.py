@@ -5,6 +5,7 @@ process, as Octane does, directly and through PgBouncer in transaction mode.
 """
 import base64
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -19,6 +20,10 @@ from retell import inbound, sign
 
 PAGE = pgserver.REPO / "docs" / "laravel.md"
 SKELETON = clients.SOURCES / "laravel"
+FRAMEWORK = pathlib.Path("/usr/share/php/Illuminate/Foundation/Application.php")
+pytestmark = [pytest.mark.limit(240), pytest.mark.skipif(
+    not (FRAMEWORK.exists() and shutil.which("php") and shutil.which("phpunit")),
+    reason="php-laravel-framework, php-cli or phpunit is not installed")]
 HALF = "SELECT count(*) FROM notes WHERE body = 'half'"
 
 
@@ -42,7 +47,7 @@ class Application:
         env = self.stage.environment(way)
         env.update(DB_HOST=env["PGHOST"], DB_PORT=env["PGPORT"], DB_DATABASE=env["PGDATABASE"])
         done = subprocess.run(["php", "-d", "error_reporting=8191", *argv], cwd=self.dir, env=env, input=stdin or "",
-                              capture_output=True, text=True, timeout=60, check=False)
+                              capture_output=True, text=True, timeout=120, check=False)
         if (done.returncode == 0) != good:
             raise pgserver.Failure(f"{argv} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
