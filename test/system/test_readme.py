@@ -125,6 +125,8 @@ def test_commands_exist():
                 assert os.access(REPO / words[0], os.X_OK), words[0]
             elif words[:2] == ["apt", "install"]:
                 for package in words[2:]:
+                    if package.startswith("./build/deb/"):
+                        continue  # made by make deb, in the line before
                     assert re.sub(r"-\d+$", "-", package) in packages, package
             else:
                 assert words[:1] in ([], ["systemctl"]) or words[:2] == ["-u", "postgres"], line
