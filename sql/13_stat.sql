@@ -36,3 +36,8 @@ CREATE FUNCTION tenantcall.worker_state() RETURNS text
     LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_worker_state';
 COMMENT ON FUNCTION tenantcall.worker_state() IS 'internal: the HTTP worker of this database: running, missing, or unwanted by tenantcall.worker_databases';
 REVOKE ALL ON FUNCTION tenantcall.worker_state() FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.stat_notes(OUT note text, OUT since timestamptz, OUT last_at timestamptz, OUT reason text) RETURNS SETOF record
+    LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 3 AS 'MODULE_PATHNAME', 'tc_stat_notes';
+COMMENT ON FUNCTION tenantcall.stat_notes() IS 'internal: what happened to the server: table_full, save_failed, load_refused';
+REVOKE ALL ON FUNCTION tenantcall.stat_notes() FROM PUBLIC;

@@ -3,7 +3,7 @@
 CREATE FUNCTION tenantcall.company_stats()
     RETURNS TABLE (company_id bigint, name text, status text, status_reason text, status_at timestamptz, credential text,
                    calls bigint, live bigint, states jsonb, last_call_at timestamptz, refused bigint, refusals jsonb,
-                   main_refusal text, last_refused_at timestamptz)
+                   main_refusal text, last_refused_at timestamptz, limited_since timestamptz, unmapped text)
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'tc_company_stats';
 COMMENT ON FUNCTION tenantcall.company_stats() IS 'internal: what each company''s tables say of its last 24 hours, for view stat_companies';
 REVOKE ALL ON FUNCTION tenantcall.company_stats() FROM PUBLIC;

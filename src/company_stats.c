@@ -40,7 +40,20 @@ static TcStatement select_day = {
 		"coalesce((SELECT jsonb_object_agg(s.outcome, s.n) FROM (SELECT r.outcome, sum(r.n) AS n "
 		"FROM r GROUP BY 1) AS s), '{}'), "
 		"(SELECT concat_ws(' ', r.kind, r.outcome, nullif(r.reason, '')) FROM r ORDER BY r.n DESC, "
-		"r.last DESC LIMIT 1), (SELECT max(last) FROM r) "
+		"r.last DESC LIMIT 1), (SELECT max(last) FROM r), "
+		/* quarters without a gap before the latest */
+		"(SELECT min(q.quarter) FROM (SELECT l.quarter, l.quarter + row_number() OVER "
+		"(ORDER BY l.quarter DESC) * interval '15 minutes' AS run FROM (SELECT DISTINCT f.quarter "
+		"FROM @.refusals AS f WHERE f.company_id = $1 AND f.outcome = 'limited' "
+		"AND f.quarter > now() - interval '24 hours') AS l) AS q "
+		"WHERE q.run = (SELECT max(f.quarter) + interval '15 minutes' FROM @.refusals AS f "
+		"WHERE f.company_id = $1 AND f.outcome = 'limited')), "
+		"(SELECT string_agg(DISTINCT c.disconnection_reason, ', ') FROM @.calls AS c "
+		"WHERE c.company_id = $1 AND c.created_at > now() - interval '24 hours' "
+		"AND NOT EXISTS (SELECT FROM tenantcall.disconnection_reasons AS m "
+		"WHERE m.reason = c.disconnection_reason) "
+		"AND NOT EXISTS (SELECT FROM tenantcall.disconnection_reason_defaults AS m "
+		"WHERE m.reason = c.disconnection_reason)) "
 		"FROM @.companies AS o WHERE o.company_id = $1",
 	.nparams = 2,
 	.types = {INT8OID, TEXTARRAYOID},

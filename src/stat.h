@@ -41,6 +41,15 @@ typedef enum TcStatGroup
 	TC_STAT_GROUPS
 } TcStatGroup;
 
+/* What happened to the server, and is to be seen long after. */
+typedef enum TcStatNote
+{
+	TC_STAT_TABLE_FULL,	  /* of buckets */
+	TC_STAT_SAVE_FAILED,  /* of buckets, to their file */
+	TC_STAT_LOAD_REFUSED, /* of that file, at the server's start */
+	TC_STAT_NOTES
+} TcStatNote;
+
 extern void tc_stat_init(void);
 
 /* Counts one of a company (0: none), in this database; nothing where shared memory is missing. */
@@ -50,6 +59,10 @@ extern void tc_stat_token_refused(TcTokenFault fault);
 extern void tc_stat_delivery(const char *kind, const char *outcome, int64 company_id);
 extern void tc_stat_event(const char *event, int64 company_id);
 extern void tc_stat_booking(const char *status, int64 company_id);
+
+/* Notes that it happened, with a reason (or ""); over: it does not go on. */
+extern void tc_stat_note(TcStatNote what, const char *reason);
+extern void tc_stat_note_over(TcStatNote what);
 
 /* When the group's counts of this database began. */
 extern TimestampTz tc_stat_since(TcStatGroup group);

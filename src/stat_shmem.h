@@ -45,6 +45,13 @@ typedef struct TcStatKey
 	TimestampTz first_at, last_at; /* of those */
 } TcStatKey;
 
+/* Something that happened. */
+typedef struct TcStatHappened
+{
+	TimestampTz since, last; /* 0: it did not */
+	char reason[160];
+} TcStatHappened;
+
 #define TC_STAT_DATABASES 256
 #define TC_STAT_TOKEN_KEYS 32
 
@@ -55,6 +62,7 @@ typedef struct TcStatShared
 	uint32 nentries;
 	TcStatDatabase database[TC_STAT_DATABASES];
 	TcStatKey key[TC_STAT_TOKEN_KEYS];
+	TcStatHappened happened[TC_STAT_NOTES];
 	TcStatEntry entry[FLEXIBLE_ARRAY_MEMBER];
 } TcStatShared;
 

@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(tc_reset_stats);
 PG_FUNCTION_INFO_V1(tc_stats_reset);
 PG_FUNCTION_INFO_V1(tc_token_keys);
 PG_FUNCTION_INFO_V1(tc_key_in_file);
+PG_FUNCTION_INFO_V1(tc_stat_notes);
 
 /* May the caller see the entry? */
 static bool
@@ -178,4 +179,37 @@ tc_key_in_file(PG_FUNCTION_ARGS)
 	char *kid = tc_arg_text(fcinfo, 0, "kid");
 
 	PG_RETURN_BOOL(tc_key_find(kid, strlen(kid)) != NULL);
+}
+
+/* stat_notes() -> rows: what happened to the server */
+Datum
+tc_stat_notes(PG_FUNCTION_ARGS)
+{
+	static const char *const names[TC_STAT_NOTES] = {
+		[TC_STAT_TABLE_FULL] = "table_full",
+		[TC_STAT_SAVE_FAILED] = "save_failed",
+		[TC_STAT_LOAD_REFUSED] = "load_refused",
+	};
+	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
+	TcStatHappened happened[TC_STAT_NOTES];
+
+	tc_require_ready();
+	InitMaterializedSRF(fcinfo, 0);
+	LWLockAcquire(tc_stat_shared->lock, LW_SHARED);
+	memcpy(happened, tc_stat_shared->happened, sizeof(happened));
+	LWLockRelease(tc_stat_shared->lock);
+	for (int i = 0; i < TC_STAT_NOTES; i++)
+	{
+		Datum values[4];
+		bool nulls[4] = {false};
+
+		if (happened[i].since == 0)
+			continue;
+		values[0] = CStringGetTextDatum(names[i]);
+		values[1] = TimestampTzGetDatum(happened[i].since);
+		values[2] = TimestampTzGetDatum(happened[i].last);
+		values[3] = CStringGetTextDatum(happened[i].reason);
+		tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }
