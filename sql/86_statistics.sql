@@ -47,7 +47,7 @@ CREATE VIEW tenantcall.stat_companies AS
                CASE WHEN s.now_failing THEN 'the calendar did not answer lately' END), '') AS why,
            (SELECT tenantcall.stats_reset('calls')) AS stats_reset
     FROM tenantcall.company_stats() AS c
-    LEFT JOIN (SELECT b.company_id, sum(b.allowed)::bigint AS allowed, sum(b.denied)::bigint AS denied,
+    LEFT JOIN (SELECT b.company_id, sum(b.allowed) FILTER (WHERE b.level = 'company')::bigint AS allowed, sum(b.denied)::bigint AS denied,
                       max(b.last_denied_at) AS last_denied_at,
                       (array_agg(b.policy ORDER BY b.last_denied_at DESC NULLS LAST))[1] AS policy
                FROM tenantcall.stat_rate_limits AS b WHERE b.company_id IS NOT NULL GROUP BY 1) AS l USING (company_id)
@@ -72,6 +72,7 @@ COMMENT ON COLUMN tenantcall.stat_companies.calls_by_state IS 'of them, by state
 COMMENT ON COLUMN tenantcall.stat_companies.refused_day IS 'refusals of the last 24 hours, in full quarters of an hour';
 COMMENT ON COLUMN tenantcall.stat_companies.refusals_day IS 'of them, by outcome';
 COMMENT ON COLUMN tenantcall.stat_companies.main_refusal IS 'the most frequent: kind, outcome and reason';
+COMMENT ON COLUMN tenantcall.stat_companies.rate_allowed IS 'admitted by rate limits of the whole company, summed up over its policies';
 COMMENT ON COLUMN tenantcall.stat_companies.rate_denied IS 'refused by rate limits since stats_reset(''rate''), or since a bucket was made';
 COMMENT ON COLUMN tenantcall.stat_companies.deliveries IS 'since stats_reset, as bookings_confirmed and bookings_refused';
 COMMENT ON COLUMN tenantcall.stat_companies.cache_hits IS 'since stats_reset(''cache''), as cache_misses and cache_failed';

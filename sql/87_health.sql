@@ -71,7 +71,7 @@ DECLARE
     detail text;
     hint text;
 BEGIN
-    PERFORM tenantcall.key_in_file('');
+    PERFORM tenantcall.key_in_file('-');
 EXCEPTION WHEN config_file_error THEN
     GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     -- levels without tokens and secrets need no key file
@@ -181,7 +181,7 @@ CREATE FUNCTION tenantcall.health_floods() RETURNS SETOF tenantcall.health_findi
                   b.denied, concat_ws('.', b.policy, nullif(b.bandwidth, 'default'))),
            coalesce(c.limited_since, b.last_denied_at),
            CASE WHEN b.company_id IS NULL THEN 'See who: SELECT * FROM tenantcall.quarantined WHERE outcome = ''unknown'' ORDER BY quarantined_at DESC'
-                ELSE format('SELECT tenantcall.set_rate_policy(%L, %s, %L, company_id => %s%s) -- if all of it is welcome; else '
+                ELSE format('SELECT tenantcall.set_rate_policy(%L, %s, %L, company_id => %s%s, change_mode => ''reset'') -- if all of it is welcome; else '
                             'SELECT tenantcall.set_company_status(%s, ''suspended'', ''floods'')', b.policy, 2 * p.tokens, p.per, b.company_id,
                             CASE WHEN b.bandwidth <> 'default' THEN format(', bandwidth => %L', b.bandwidth) ELSE '' END, b.company_id) END
     FROM (SELECT r.company_id, r.policy, r.bandwidth, sum(r.denied) AS denied, max(r.last_denied_at) AS last_denied_at

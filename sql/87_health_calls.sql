@@ -5,7 +5,7 @@ CREATE FUNCTION tenantcall.health_calendars() RETURNS SETOF tenantcall.health_fi
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
     SELECT 'error',
-           format('calendar account %s is down: %s; %s of %s requests failed, %s were not sent', h.credential,
+           format('calendar account %s is down: %s; %s of %s requests were not answered, %s were not sent', h.credential,
                   CASE h.breaker WHEN 'half_open' THEN 'it is being tried again' ELSE 'it is left alone' END
                       || coalesce(', last error ' || h.last_error, ''),
                   h.errors + h.timeouts, h.requests, h.refused_breaker),
