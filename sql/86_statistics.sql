@@ -8,6 +8,12 @@ CREATE FUNCTION tenantcall.company_stats()
 COMMENT ON FUNCTION tenantcall.company_stats() IS 'internal: what each company''s tables say of its last 24 hours, for view stat_companies';
 REVOKE ALL ON FUNCTION tenantcall.company_stats() FROM PUBLIC;
 
+CREATE FUNCTION tenantcall.company_hours(since timestamptz)
+    RETURNS TABLE (company_id bigint, hour timestamptz, calls bigint, refused bigint)
+    LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'tc_company_hours';
+COMMENT ON FUNCTION tenantcall.company_hours(timestamptz) IS 'internal: calls and refusals of each company by hour, for report()';
+REVOKE ALL ON FUNCTION tenantcall.company_hours(timestamptz) FROM PUBLIC;
+
 CREATE VIEW tenantcall.stat_calls AS
     SELECT company_id, area, kind, outcome, count, (SELECT tenantcall.stats_reset('calls')) AS stats_reset
     FROM tenantcall.stat_counts()

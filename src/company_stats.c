@@ -22,6 +22,7 @@
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_company_stats);
+PG_FUNCTION_INFO_V1(tc_company_hours);
 
 static TcStatement select_day = {
 	.sql =
@@ -59,40 +60,72 @@ static TcStatement select_day = {
 	.types = {INT8OID, TEXTARRAYOID},
 };
 
-/* Puts out the row of one company. */
+static TcStatement select_hours = {
+	.sql =
+		"SELECT $1, h.hour, sum(h.calls)::bigint, sum(h.refused)::bigint FROM ("
+		"SELECT date_trunc('hour', c.created_at), 1, 0 FROM @.calls AS c WHERE c.company_id = $1 "
+		"AND c.created_at >= $2 UNION ALL "
+		"SELECT date_trunc('hour', f.quarter), 0, f.refused FROM @.refusals AS f "
+		"WHERE f.company_id = $1 AND f.quarter >= $2) AS h (hour, calls, refused) GROUP BY h.hour",
+	.nparams = 2,
+	.types = {INT8OID, TIMESTAMPTZOID},
+};
+
+/* Puts out what a statement says of one company. */
 static void
-put_company(ReturnSetInfo *info, const TcContext *company, Datum states)
+put_company(ReturnSetInfo *info, TcStatement *statement, const TcContext *company, Datum argument)
 {
 	TcParams params = {0};
 	uint64 count;
 	TcAct act;
 
 	tc_param_int8(&params, company->company_id);
-	tc_param_datum(&params, states, false);
+	tc_param_datum(&params, argument, false);
 	tc_act_begin(&act, TC_AS_OWNER, company);
-	count = tc_execute(&select_day, &params);
+	count = tc_execute(statement, &params);
 	for (uint64 i = 0; i < count; i++)
 		tuplestore_puttuple(info->setResult, SPI_tuptable->vals[i]);
 	tc_act_end(&act);
+}
+
+/* Puts out what a statement says of each company that may be seen. */
+static void
+put_companies(ReturnSetInfo *info, TcStatement *statement, Datum argument)
+{
+	TcContext *companies;
+	int count;
+
+	companies = tc_companies_seen("companies", &count);
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		put_company(info, statement, &companies[i], argument);
+	}
+}
+
+/* Is there something to be seen? */
+static bool
+may_see(void)
+{
+	return tc_telephony() != NULL && (tc_context_current() != NULL || tc_sees_all());
 }
 
 /* company_stats() -> rows; none where create_tables() has not run, or nothing may be seen */
 Datum
 tc_company_stats(PG_FUNCTION_ARGS)
 {
-	TcContext *companies;
-	Datum states;
-	int count;
-
 	InitMaterializedSRF(fcinfo, 0);
-	if (tc_telephony() == NULL || (tc_context_current() == NULL && !tc_sees_all()))
-		return (Datum) 0;
-	states = tc_open_states();
-	companies = tc_companies_seen("companies", &count);
-	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		put_company((ReturnSetInfo *) fcinfo->resultinfo, &companies[i], states);
-	}
+	if (may_see())
+		put_companies((ReturnSetInfo *) fcinfo->resultinfo, &select_day, tc_open_states());
+	return (Datum) 0;
+}
+
+/* company_hours(since) -> rows: calls and refusals by hour */
+Datum
+tc_company_hours(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	if (may_see())
+		put_companies((ReturnSetInfo *) fcinfo->resultinfo, &select_hours, PG_GETARG_DATUM(0));
 	return (Datum) 0;
 }

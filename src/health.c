@@ -1,12 +1,14 @@
 /*
  * health.c
- *		health(): what is wrong, since when, and what to do.
+ *		health(): what is wrong, since when, and what to do; report(): the same to look at.
  *
  *		health() --as the extension's owner--> health_findings() (SQL): one function per matter
  *
  * What there is to look at lies in tables that nobody else may read and in shared memory.  So the
  * checks, which are SQL, run as the extension's owner; tables of tenants they reach through the
  * same functions as everybody else, which act for one company after the other (act.h).
+ *
+ * report() is made likewise, by report_page().
  *
  * Where the library is not preloaded, or of another version than the SQL objects, that is the one
  * finding: nothing else can be known then.  No state, no locks.
@@ -23,12 +25,17 @@
 #include "ready.h"
 
 PG_FUNCTION_INFO_V1(tc_health);
+PG_FUNCTION_INFO_V1(tc_report);
 PG_FUNCTION_INFO_V1(tc_worker_state);
 
 #define N_COLUMNS 4
 
 static TcStatement find = {
 	.sql = "SELECT f.severity, f.what, f.since, f.remedy FROM tenantcall.health_findings() AS f",
+};
+
+static TcStatement write_page = {
+	.sql = "SELECT tenantcall.report_page()",
 };
 
 /* Puts out the one finding that the library is not as it must be. */
@@ -67,6 +74,21 @@ tc_health(PG_FUNCTION_ARGS)
 		tuplestore_puttuple(info->setResult, SPI_tuptable->vals[i]);
 	tc_act_end(&act);
 	return (Datum) 0;
+}
+
+/* report() -> text */
+Datum
+tc_report(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	char *page;
+	TcAct act;
+
+	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
+	(void) tc_execute(&write_page, NULL);
+	page = MemoryContextStrdup(caller, tc_result_text(1));
+	tc_act_end(&act);
+	PG_RETURN_TEXT_P(cstring_to_text(page));
 }
 
 /* worker_state() -> text: unwanted, missing or running */

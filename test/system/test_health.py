@@ -123,7 +123,7 @@ def test_flood_suspended(ward):
     ward.finding("is suspended (floods), and is still called: 1 refused", "info")
     assert ward.why(spam).startswith("suspended: floods")
     ward.admin.execute("SELECT tenantcall.set_company_status(%s, 'active', 'over')", [spam.id])
-    ward.admin.execute("SELECT tenantcall.drop_rate_policy('function_call', company_id => %s)", [spam.id])
+    ward.admin.execute("SELECT tenantcall.set_rate_policy('function_call', 100, '1 minute', company_id => %s, change_mode => 'reset')", [spam.id])
     assert gateway.function(call.function("t10"))["outcome"] == "run"
     assert ward.wrong() == []
 
