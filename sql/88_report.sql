@@ -40,10 +40,10 @@ REVOKE ALL ON FUNCTION tenantcall.report_number(numeric) FROM PUBLIC;
 CREATE FUNCTION tenantcall.report_ago(at timestamptz) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
-    SELECT coalesce(format('<time title="%s">%s</time>', to_char(at, 'YYYY-MM-DD HH24:MI:SS OF'), (
+    SELECT CASE WHEN at IS NULL THEN '<span class="none">&ndash;</span>' ELSE format('<time title="%s">%s</time>', to_char(at, 'YYYY-MM-DD HH24:MI:SS OF'), (
         SELECT CASE WHEN s < 60 THEN 'just now' WHEN s < 3600 THEN floor(s / 60) || ' min ago' WHEN s < 172800 THEN floor(s / 3600) || ' h ago'
                     ELSE floor(s / 86400) || ' d ago' END
-        FROM extract(epoch FROM now() - at) AS s)), '<span class="none">&ndash;</span>')
+        FROM extract(epoch FROM now() - at) AS s)) END
 $$;
 COMMENT ON FUNCTION tenantcall.report_ago(timestamptz) IS 'internal: a time in a table of report()';
 REVOKE ALL ON FUNCTION tenantcall.report_ago(timestamptz) FROM PUBLIC;
@@ -68,27 +68,30 @@ $$;
 COMMENT ON FUNCTION tenantcall.report_section(text, text, text) IS 'internal: a part of report()';
 REVOKE ALL ON FUNCTION tenantcall.report_section(text, text, text) FROM PUBLIC;
 
--- The end of an axis: 1, 2 or 5 times a power of ten, and at least 4, so that a quarter is whole.
+-- The end of an axis: round, and a quarter of it is whole.
 CREATE FUNCTION tenantcall.report_scale(top numeric) RETURNS numeric
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
-    SELECT greatest(4, min(m * power(10::numeric, e)))::numeric
-    FROM unnest(ARRAY[1, 2, 4, 6, 8]) AS m, generate_series(0, 18) AS e WHERE m * power(10::numeric, e) >= top
+    SELECT coalesce(min(t), 4) FROM unnest(ARRAY[1, 2, 4, 6, 8]) AS m, generate_series(0, 18) AS e
+    CROSS JOIN LATERAL (SELECT round(m * power(10::numeric, e))) AS r (t)
+    WHERE t >= top AND t % 4 = 0
 $$;
 COMMENT ON FUNCTION tenantcall.report_scale(numeric) IS 'internal: the end of an axis in a plot of report()';
 REVOKE ALL ON FUNCTION tenantcall.report_scale(numeric) FROM PUBLIC;
 
--- Columns side by side: one series, or two.  The plot is 720 by 220; the first 52 are the axis.
-CREATE FUNCTION tenantcall.report_plot(title text, names text[], labels text[], first bigint[], second bigint[] DEFAULT NULL)
+-- Columns side by side: one series, or two.  The plot is so many points wide, of which the first 52
+-- are the axis; labels stand below every other column if there are many.
+CREATE FUNCTION tenantcall.report_plot(wide integer, title text, names text[], labels text[], first bigint[],
+                                       second bigint[] DEFAULT NULL)
     RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
     WITH size AS (
         SELECT tenantcall.report_scale((SELECT max(v) FROM unnest(first || coalesce(second, '{}')) AS v)) AS top,
-               660.0 / cardinality(first) AS step, CASE WHEN second IS NULL THEN 1 ELSE 2 END AS series
+               (wide - 60.0) / cardinality(first) AS step, CASE WHEN second IS NULL THEN 1 ELSE 2 END AS series
     ), grid AS (
-        SELECT string_agg(format('<line class="grid" x1="52" x2="712" y1="%1$s" y2="%1$s"/><text class="tick" x="46" y="%2$s" text-anchor="end">%3$s</text>',
-                                 180 - q * 40, 184 - q * 40, to_char(top * q / 4, 'FM999,999,999,990')), '') AS svg
+        SELECT string_agg(format('<line class="grid" x1="52" x2="%4$s" y1="%1$s" y2="%1$s"/><text class="tick" x="46" y="%2$s" text-anchor="end">%3$s</text>',
+                                 180 - q * 40, 184 - q * 40, to_char(top * q / 4, 'FM999,999,999,990'), wide - 8), '') AS svg
         FROM size, generate_series(0, 4) AS q
     ), bars AS (
         SELECT string_agg(format('<rect class="s%s" x="%s" y="%s" width="%s" height="%s" rx="1.5"><title>%s: %s %s</title></rect>', k,
@@ -101,15 +104,15 @@ CREATE FUNCTION tenantcall.report_plot(title text, names text[], labels text[], 
     ), below AS (
         SELECT string_agg(format('<text class="tick" x="%s" y="200" text-anchor="middle">%s</text>', round(52 + (i - 0.5) * step, 1),
                                  tenantcall.report_text(labels[i])), '' ORDER BY i) AS svg
-        FROM size, generate_series(1, cardinality(first), CASE WHEN cardinality(first) > 20 THEN 2 ELSE 1 END) AS i
+        FROM size, generate_series(1, cardinality(first), CASE WHEN cardinality(first) > 12 THEN 2 ELSE 1 END) AS i
     )
-    SELECT format('<figure><svg viewBox="0 0 720 212" role="img" aria-label="%s">%s%s%s</svg><figcaption>%s</figcaption></figure>', title,
+    SELECT format('<figure><svg viewBox="0 0 %s 206" role="img" aria-label="%s">%s%s%s</svg><figcaption>%s</figcaption></figure>', wide, title,
                   grid.svg, coalesce(bars.svg, ''), below.svg,
                   (SELECT string_agg(format('<span class="key k%s"></span>%s', k, n), ' ' ORDER BY k) FROM unnest(names) WITH ORDINALITY AS u (n, k)))
     FROM grid, bars, below
 $$;
-COMMENT ON FUNCTION tenantcall.report_plot(text, text[], text[], bigint[], bigint[]) IS 'internal: a plot of report()';
-REVOKE ALL ON FUNCTION tenantcall.report_plot(text, text[], text[], bigint[], bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenantcall.report_plot(integer, text, text[], text[], bigint[], bigint[]) IS 'internal: a plot of report()';
+REVOKE ALL ON FUNCTION tenantcall.report_plot(integer, text, text[], text[], bigint[], bigint[]) FROM PUBLIC;
 
 -- The bucket of a histogram in which that part of all lies.
 CREATE FUNCTION tenantcall.report_percentile(buckets bigint[], labels text[], part numeric) RETURNS text

@@ -68,7 +68,8 @@ CREATE FUNCTION tenantcall.report_health() RETURNS text
     SELECT tenantcall.report_section('Health', 'What is wrong, since when, and what to do about it.',
         tenantcall.report_table(ARRAY['Severity', 'What', 'Since', 'Remedy'], string_agg(
             format('<tr><td><span class="badge %1$s">%1$s</span></td><td>%2$s</td><td>%3$s</td><td><code>%4$s</code></td></tr>', h.severity,
-                   tenantcall.report_text(h.what), tenantcall.report_ago(h.since), tenantcall.report_text(h.remedy)), '' ORDER BY h.i), 'Nothing was looked at.'))
+                   tenantcall.report_text(h.what), tenantcall.report_ago(h.since),
+                   replace(replace(tenantcall.report_text(h.remedy), ' -- ', '<br>-- '), '; else SELECT', '; else<br>SELECT')), '' ORDER BY h.i), 'Nothing was looked at.'))
     FROM (SELECT f.*, row_number() OVER (ORDER BY array_position(ARRAY['error', 'warning', 'ok', 'info'], f.severity)) AS i
           FROM tenantcall.health_findings() AS f) AS h
     WHERE h.i <= 2 * tenantcall.report_top()
@@ -80,7 +81,7 @@ CREATE FUNCTION tenantcall.report_calls() RETURNS text
     LANGUAGE sql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
     SELECT tenantcall.report_section('Calls and refusals', format('By hour of the last 24 hours, all companies; times are %s.', tenantcall.report_text(current_setting('timezone'))),
-        tenantcall.report_plot('calls and refusals by hour', ARRAY['calls', 'refusals'], array_agg(to_char(g.hour, 'HH24') ORDER BY g.hour),
+        tenantcall.report_plot(1000, 'calls and refusals by hour', ARRAY['calls', 'refusals'], array_agg(to_char(g.hour, 'HH24') ORDER BY g.hour),
                                array_agg(g.calls ORDER BY g.hour), array_agg(g.refused ORDER BY g.hour)))
     FROM (SELECT s.hour, coalesce(sum(h.calls), 0)::bigint AS calls, coalesce(sum(h.refused), 0)::bigint AS refused
           FROM generate_series(date_trunc('hour', now()) - interval '23 hours', date_trunc('hour', now()), interval '1 hour') AS s (hour)
@@ -97,7 +98,7 @@ CREATE FUNCTION tenantcall.report_latency(title text, who text, labels text[], b
     SELECT tenantcall.report_section(title, format('%s, by how long each took at most; since %s. %s', initcap(left(who, 1)) || substr(who, 2), tenantcall.report_ago(since),
                coalesce(format('Half within %s, 95 %% within %s.', tenantcall.report_percentile(buckets, labels, 0.5),
                                tenantcall.report_percentile(buckets, labels, 0.95)), 'None yet.')),
-           tenantcall.report_plot(title, ARRAY[who], labels, buckets))
+           tenantcall.report_plot(480, title, ARRAY[who], labels, buckets))
 $$;
 COMMENT ON FUNCTION tenantcall.report_latency(text, text, text[], bigint[], timestamptz) IS 'internal: part of report()';
 REVOKE ALL ON FUNCTION tenantcall.report_latency(text, text, text[], bigint[], timestamptz) FROM PUBLIC;
@@ -148,7 +149,7 @@ CREATE FUNCTION tenantcall.report_limits() RETURNS text
     FROM (SELECT r.*, c.name, r.remaining::numeric / nullif(r.quota, 0) AS part,
                  row_number() OVER (ORDER BY r.last_denied_at DESC NULLS LAST, r.remaining::numeric / nullif(r.quota, 0)) AS i
           FROM tenantcall.stat_rate_limits AS r LEFT JOIN tenantcall.company_stats() AS c USING (company_id)
-          WHERE r.level = 'company' AND r.quota IS NOT NULL) AS b
+          WHERE r.level = 'company' AND r.quota IS NOT NULL AND (NOT r.shadow OR r.would_deny > 0)) AS b
     WHERE b.i <= tenantcall.report_top()
 $$;
 COMMENT ON FUNCTION tenantcall.report_limits() IS 'internal: part of report()';
@@ -166,7 +167,7 @@ CREATE FUNCTION tenantcall.report_companies() RETURNS text
                               tenantcall.report_number(c.outbox_dead),
                               coalesce(round(100.0 * c.cache_hits / nullif(c.cache_hits + c.cache_misses, 0)) || ' %', '<span class="none">&ndash;</span>'),
                               tenantcall.report_ago(c.last_delivery_at), CASE WHEN c.why IS NOT NULL THEN 'warning' END,
-                              coalesce(tenantcall.report_text(c.why), '<span class="none">&ndash;</span>')), '' ORDER BY c.i)
+                              coalesce(nullif(tenantcall.report_text(c.why), ''), '<span class="none">&ndash;</span>')), '' ORDER BY c.i)
                 FILTER (WHERE c.i <= tenantcall.report_top()), 'There are no companies.')
         || CASE WHEN count(*) > tenantcall.report_top() THEN format('<p class="more">and %s more: see view stat_companies</p>', count(*) - tenantcall.report_top()) ELSE '' END)
     FROM (SELECT s.*, row_number() OVER (ORDER BY s.why IS NULL, s.calls_day DESC, s.company_id) AS i FROM tenantcall.stat_companies AS s) AS c
@@ -187,7 +188,8 @@ CREATE FUNCTION tenantcall.report_calendars() RETURNS text
                               coalesce(to_char(1000 * extract(epoch FROM h.latency_mean), 'FM999,990') || ' ms', '&ndash;'),
                               coalesce(to_char(1000 * extract(epoch FROM h.latency_max), 'FM999,990') || ' ms', '&ndash;'),
                               coalesce(h.quota_remaining || ' of ' || h.quota_limit, '<span class="none">&ndash;</span>'),
-                              coalesce(tenantcall.report_text(h.last_error) || ' ' || tenantcall.report_ago(h.last_error_at), '<span class="none">&ndash;</span>')),
+                              CASE WHEN h.last_error IS NULL THEN '<span class="none">&ndash;</span>'
+                                   ELSE tenantcall.report_text(h.last_error) || ', ' || tenantcall.report_ago(h.last_error_at) END),
                        '' ORDER BY h.i) FILTER (WHERE h.i <= tenantcall.report_top()), 'No calendar was asked yet.'))
     FROM (SELECT s.*, row_number() OVER (ORDER BY s.breaker = 'closed', s.requests DESC, s.credential) AS i FROM tenantcall.stat_http AS s) AS h
 $$;
