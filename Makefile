@@ -156,7 +156,7 @@ META.json: tenantcall.control
 	sed -i '/meta-spec/,$$!s/"version": *"[^"]*"/"version": "$(EXTVERSION)"/' $@
 
 test:
-	@$(TEST_ENV) test/setup/packages
+	@$(TEST_ENV) test/setup/packages test
 	@$(TEST_ENV) test/run
 
 demo:

@@ -18,7 +18,8 @@ CREATE FUNCTION tenantcall.health_calendars() RETURNS SETOF tenantcall.health_fi
                   h.credential, date_trunc('seconds', h.quota_wait) + interval '1 second', h.quota_limit, h.refused_quota, h.rate_limited),
            coalesce(h.last_error_at, now()),
            'Ask the calendar for a higher limit, or have answers kept for longer: ALTER SYSTEM SET tenantcall.slot_ttl = 600'
-    FROM tenantcall.stat_http AS h WHERE h.breaker = 'closed' AND h.quota_remaining = 0 AND h.refused_quota + h.rate_limited > 0
+    FROM tenantcall.stat_http AS h WHERE h.breaker = 'closed' AND h.quota_remaining = 0
+      AND h.last_error IN ('quota', 'rate_limited') AND h.last_error_at > now() - interval '5 minutes'
     UNION ALL
     SELECT 'warning', format('requests to calendar account %s wait (%s)', h.credential, h.queued_live + h.queued_write + h.queued_refresh),
            now() - h.oldest_wait, format('SELECT * FROM tenantcall.check_credential(%L)', h.credential)

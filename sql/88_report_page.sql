@@ -41,6 +41,7 @@ figcaption { color: var(--soft); font-size: 12px; margin-top: 2px; padding-left:
 .s1 { fill: var(--blue); } .s2 { fill: var(--red); }
 .key { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin: 0 6px 0 12px; } .k1 { background: var(--blue); } .k2 { background: var(--red); }
 .meter { width: 120px; height: 10px; } .track { fill: var(--line); }
+section:first-of-type td:last-child { min-width: 380px; }
 @media print { body { background: none; } section, .tile { break-inside: avoid; } }
 </style>'
 $$;
