@@ -172,10 +172,27 @@ $$;
 COMMENT ON FUNCTION tenantcall.health_partitions() IS 'internal: part of health()';
 REVOKE ALL ON FUNCTION tenantcall.health_partitions() FROM PUBLIC;
 
+-- Upkeep that fails, or that nobody does.
 CREATE FUNCTION tenantcall.health_maintenance() RETURNS SETOF tenantcall.health_finding
-    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
-    SELECT NULL::text, NULL::text, NULL::timestamptz, NULL::text WHERE false
+DECLARE
+    new_here boolean := (SELECT i.created_at > now() - interval '1 day' FROM tenantcall.installation AS i);
+BEGIN
+    IF to_regprocedure('tenantcall.maintenance_status()') IS NULL THEN
+        RETURN;
+    END IF;
+    RETURN QUERY EXECUTE $q$
+        SELECT CASE WHEN m.consecutive_failures > 0 THEN 'error' WHEN m.scheduled_by IS NULL AND $1 OR m.problem LIKE 'What others%' THEN 'info'
+                    ELSE 'warning' END,
+               format('maintenance %s: %s%s', string_agg(m.job, ', ' ORDER BY m.job), rtrim(m.problem, '.'),
+                      CASE WHEN m.consecutive_failures > 0 THEN format(' (%s times: %s)', m.consecutive_failures, min(m.last_error)) ELSE '' END),
+               min(CASE WHEN m.consecutive_failures > 0 THEN m.last_error_at ELSE m.last_end END),
+               CASE WHEN m.consecutive_failures > 0 THEN format('CALL tenantcall.run_maintenance(%L)', min(m.job))
+                    ELSE 'SELECT * FROM tenantcall.schedule_maintenance()' END
+        FROM tenantcall.maintenance_status() AS m WHERE m.problem IS NOT NULL
+        GROUP BY m.scheduled_by IS NULL, m.scheduled_by, m.problem, m.consecutive_failures $q$ USING new_here;
+END
 $$;
 COMMENT ON FUNCTION tenantcall.health_maintenance() IS 'internal: part of health()';
 REVOKE ALL ON FUNCTION tenantcall.health_maintenance() FROM PUBLIC;

@@ -12,6 +12,8 @@
 
 #include "stat.h"
 
+#define TC_STAT_DATABASES 256
+#define TC_STAT_TOKEN_KEYS 32
 #define TC_STAT_OUTCOMES 15
 #define TC_STAT_KINDS 4
 #define TC_STAT_EVENTS 6
@@ -29,11 +31,10 @@ typedef struct TcStatEntry
 	pg_atomic_uint64 count[TC_STAT_N_COUNTS];
 } TcStatEntry;
 
-/* When the counts of a database began. */
 typedef struct TcStatDatabase
 {
 	Oid database;					   /* InvalidOid: free */
-	TimestampTz since[TC_STAT_GROUPS]; /* 0: with the server's shared memory */
+	TimestampTz since[TC_STAT_GROUPS]; /* of counts; 0: with the server's shared memory */
 } TcStatDatabase;
 
 /* A key that signed tokens. */
@@ -45,15 +46,11 @@ typedef struct TcStatKey
 	TimestampTz first_at, last_at; /* of those */
 } TcStatKey;
 
-/* Something that happened. */
 typedef struct TcStatHappened
 {
-	TimestampTz since, last; /* 0: it did not */
+	TimestampTz since, last; /* 0: it did not happen */
 	char reason[160];
 } TcStatHappened;
-
-#define TC_STAT_DATABASES 256
-#define TC_STAT_TOKEN_KEYS 32
 
 typedef struct TcStatShared
 {
@@ -68,7 +65,6 @@ typedef struct TcStatShared
 
 extern TcStatShared *tc_stat_shared; /* NULL without it */
 
-/* What a count is of. */
 typedef struct TcStatName
 {
 	const char *area; /* context, delivery, event, booking */
@@ -76,8 +72,8 @@ typedef struct TcStatName
 	const char *outcome;
 } TcStatName;
 
+/* What a count is of. */
 extern TcStatName tc_stat_name(int count);
-
 /* Tokens by their keys: stat_key.c. */
 extern void tc_stat_key_good(const char *kid);
 extern void tc_stat_key_unknown(const char *kid);
