@@ -5,8 +5,6 @@
 #ifndef TC_STAT_SHMEM_H
 #define TC_STAT_SHMEM_H
 
-#include "postgres.h"
-
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 
@@ -65,6 +63,7 @@ typedef struct TcStatShared
 
 extern TcStatShared *tc_stat_shared; /* NULL without it */
 
+/* What a count is of. */
 typedef struct TcStatName
 {
 	const char *area; /* context, delivery, event, booking */
@@ -72,7 +71,6 @@ typedef struct TcStatName
 	const char *outcome;
 } TcStatName;
 
-/* What a count is of. */
 extern TcStatName tc_stat_name(int count);
 /* Tokens by their keys: stat_key.c. */
 extern void tc_stat_key_good(const char *kid);
