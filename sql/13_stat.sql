@@ -3,12 +3,12 @@
 CREATE FUNCTION tenantcall.stat_counts(OUT company_id bigint, OUT area text, OUT kind text, OUT outcome text, OUT count bigint)
     RETURNS SETOF record
     LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'tc_stat_counts';
-COMMENT ON FUNCTION tenantcall.stat_counts() IS 'internal: counts that are not 0, for views stat_calls and stat_context';
+COMMENT ON FUNCTION tenantcall.stat_counts() IS 'counts that are not 0, for views stat_calls and stat_context';
 REVOKE ALL ON FUNCTION tenantcall.stat_counts() FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.stat_last(OUT company_id bigint, OUT last_delivery_at timestamptz) RETURNS SETOF record
     LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'tc_stat_last';
-COMMENT ON FUNCTION tenantcall.stat_last() IS 'internal: when something was last delivered for each company, for view stat_companies';
+COMMENT ON FUNCTION tenantcall.stat_last() IS 'when something was last delivered for each company, for view stat_companies';
 REVOKE ALL ON FUNCTION tenantcall.stat_last() FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.reset_stats() RETURNS void

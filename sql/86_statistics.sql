@@ -5,7 +5,7 @@ CREATE FUNCTION tenantcall.company_stats()
                    calls bigint, live bigint, states jsonb, last_call_at timestamptz, refused bigint, refusals jsonb,
                    main_refusal text, last_refused_at timestamptz, limited_since timestamptz, unmapped text)
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'tc_company_stats';
-COMMENT ON FUNCTION tenantcall.company_stats() IS 'internal: what each company''s tables say of its last 24 hours, for view stat_companies';
+COMMENT ON FUNCTION tenantcall.company_stats() IS 'what each company''s tables say of its last 24 hours, for view stat_companies';
 REVOKE ALL ON FUNCTION tenantcall.company_stats() FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.company_hours(since timestamptz)
