@@ -202,7 +202,7 @@ deb:
 	@test/deb
 
 test:
-	@$(TEST_ENV) test/setup/packages test
+	@$(TEST_ENV) test/setup/packages clients
 	@$(TEST_ENV) test/run
 
 demo:
