@@ -123,7 +123,7 @@ CREATE FUNCTION tenantcall.audit_role_functions() RETURNS SETOF tenantcall.isola
     SELECT 'error', 'role_functions', m.role,
            format('It may execute %s, through %s, which its kind (%s) does not have.', tenantcall.audit_function_name(p.oid),
                   tenantcall.audit_role_name(a.grantee), array_to_string(m.kinds, ', ')),
-           format('REVOKE EXECUTE ON FUNCTION %s FROM %s', tenantcall.audit_function_name(p.oid), tenantcall.audit_role_name(a.grantee))
+           format('REVOKE EXECUTE ON ROUTINE %s FROM %s', tenantcall.audit_function_name(p.oid), tenantcall.audit_role_name(a.grantee))
     FROM pg_proc AS p
     CROSS JOIN LATERAL aclexplode(p.proacl) AS a
     JOIN tenantcall.audit_reach() AS m ON m.member = a.grantee

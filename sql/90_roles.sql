@@ -52,6 +52,8 @@ CREATE VIEW tenantcall.role_functions AS
                         'audit_strangers', 'audit_event_triggers', 'audit_roles', 'audit_other_roles', 'audit_unnoted_roles',
                         'audit_role_functions', 'audit_creation', 'audit_server_access', 'audit_settings',
                         'audit_setting_severity', 'audit_library', 'audit_publications', 'audit_default_privileges']),
+        ('admin', ARRAY['run_maintenance', 'schedule_maintenance', 'unschedule_maintenance', 'maintenance_status',
+                        'cron_database', 'expire_unplaced_rows', 'reap_outbox']),
         ('owner', ARRAY['track_lifecycle', 'untrack_lifecycle', 'require_trackable', 'drop_lifecycle_trigger',
                         'lifecycle_verify', 'lifecycle_trigger'])
     ) AS f (kind, names), unnest(names) AS function;
@@ -76,6 +78,8 @@ CREATE VIEW tenantcall.role_relations AS
         ('app', ARRAY['SELECT'], NULL, ARRAY['stat_companies', 'stat_calls', 'stat_context']),
         ('monitor', ARRAY['SELECT'], NULL, ARRAY['stat_companies', 'stat_calls', 'stat_context', 'stat_rate_limits', 'stat_cache',
                                                  'stat_http', 'stat_http_companies', 'stat_outbox', 'stat_call_leases']),
+        ('admin', ARRAY['SELECT'], NULL, ARRAY['maintenance_job_defaults', 'maintenance_jobs_in_force', 'maintenance_runs', 'maintenance_schedule']),
+        ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL, ARRAY['maintenance_jobs']),
         ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
          ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions', 'retentions'])
     ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;
@@ -150,7 +154,7 @@ BEGIN
     FOR wanted IN SELECT f.function FROM tenantcall.role_functions AS f WHERE f.kind = grant_functions.kind LOOP
         FOR signature IN SELECT p.oid::regprocedure::text FROM pg_proc AS p
                          WHERE p.pronamespace = 'tenantcall'::regnamespace AND p.proname = wanted.function LOOP
-            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', signature, role);
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', signature, role);
         END LOOP;
     END LOOP;
 END
@@ -249,8 +253,12 @@ BEGIN
     IF role IS NULL THEN
         RAISE EXCEPTION 'argument "role" must not be NULL' USING ERRCODE = 'null_value_not_allowed';
     END IF;
+    IF EXISTS (SELECT FROM tenantcall.maintenance_schedule AS s WHERE s.owner = revoke_role.role) THEN
+        RAISE WARNING 'the jobs of maintenance in pg_cron belong to role "%"', role
+            USING DETAIL = 'They fail from now on.', HINT = 'Call tenantcall.schedule_maintenance() as a superuser.';
+    END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
-        EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tenantcall FROM %I', role);
+        EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA tenantcall FROM %I', role);
         EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %s FROM %I', spaces, role);
         EXECUTE format('REVOKE ALL ON SCHEMA %s FROM %I', spaces, role);
     END IF;

@@ -21,6 +21,7 @@
 #include "http.h"
 #include "key.h"
 #include "lifecycle.h"
+#include "maintenance.h"
 #include "outbox.h"
 #include "outbox_flight.h"
 #include "owner_guard.h"
@@ -64,5 +65,6 @@ _PG_init(void)
 	tc_outbox_init();
 	tc_outbox_send_init();
 	tc_stuck_init();
+	tc_maintenance_init();
 	MarkGUCPrefixReserved("tenantcall");
 }

@@ -35,6 +35,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BASE_CONF = {
     "listen_addresses": "",
     "shared_preload_libraries": EXTENSION,
+    "tenantcall.maintenance_interval": 0,  # what expires, expires when a test says so
     "shared_buffers": "64MB",
     "max_connections": 60,
     "max_prepared_transactions": 10,
