@@ -81,7 +81,8 @@ def test_well(ward):
     assert ward.wrong() == []
     with ward.db.connect(autocommit=True) as conn:
         conn.execute("SET ROLE pg_monitor")
-        assert [row[0] for row in conn.execute("SELECT * FROM tenantcall.health()")] == ["ok"]
+        severities = [row[0] for row in conn.execute("SELECT * FROM tenantcall.health()")]
+        assert "ok" in severities and set(severities) <= {"ok", "info"}
     with ward.connect("app") as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("SELECT * FROM tenantcall.health()")
 
