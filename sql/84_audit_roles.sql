@@ -100,7 +100,9 @@ CREATE FUNCTION tenantcall.audit_unnoted_roles() RETURNS SETOF tenantcall.isolat
         SELECT a.grantee, tenantcall.audit_function_name(p.oid)
         FROM pg_proc AS p, aclexplode(p.proacl) AS a
         WHERE p.pronamespace = 'tenantcall'::regnamespace AND a.grantee NOT IN (0, p.proowner)
-          AND NOT EXISTS (SELECT FROM tenantcall.role_functions AS f WHERE f.kind = 'owner' AND f.function = p.proname)
+          AND NOT EXISTS (SELECT FROM tenantcall.role_functions AS f
+                          WHERE f.function = p.proname
+                            AND (f.kind = 'owner' OR f.kind = 'monitor' AND a.grantee = 'pg_monitor'::regrole))
     )
     SELECT 'warning', 'role_unnoted', r.rolname,
            format('It has rights on %s%s, and was not given them by grant_app(), grant_gateway() or grant_admin(): '

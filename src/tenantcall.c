@@ -31,6 +31,7 @@
 #include "slot_cache.h"
 #include "slot_fetch.h"
 #include "slot_generation.h"
+#include "stat.h"
 #include "stuck.h"
 #include "token.h"
 
@@ -43,6 +44,7 @@ void
 _PG_init(void)
 {
 	tc_ready_init();
+	tc_stat_init();
 	tc_context_init();
 	tc_confine_init();
 	tc_owner_guard_init();

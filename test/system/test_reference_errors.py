@@ -174,6 +174,8 @@ CASES = [
     ("finish_function_call", "PT404", "gateway", "SELECT finish_function_call(1, 'new', '{}')"),
     ("finish_function_call", "PT409", "gateway", "SELECT finish_function_call(1, 'key', '[]')"),
     ("rate_test_stop", "22023", "postgres", "SELECT rate_test_stop('nowhere')"),
+    ("stats_reset", "22004", "admin", "SELECT stats_reset(NULL)"),
+    ("stats_reset", "22023", "admin", "SELECT stats_reset('weather')"),
     ("grant_app", "42704", "postgres", "SELECT grant_app('nobody at all')"),
     ("grant_app", "0LP01", "postgres", "SELECT grant_app('postgres')"),
 ]
