@@ -421,5 +421,6 @@ tc_rate_save_init(void)
 							"Seconds between saves of rate limit buckets; 0: only at shutdown.",
 							"So much is forgotten after a crash of the server.", &save_interval, 10,
 							0, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
-	RegisterBackgroundWorker(&worker);
+	if (!IsBinaryUpgrade)
+		RegisterBackgroundWorker(&worker);
 }
