@@ -92,7 +92,8 @@ SELECT jsonb_pretty(jsonb_build_object(
                        FROM pg_event_trigger AS e),
     'members', (SELECT jsonb_agg(o ORDER BY o) FROM
                 (SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend AS d JOIN pg_extension AS x ON x.oid = d.refobjid
-                 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND x.extname = 'tenantcall') AS m (o)),
+                 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND x.extname = 'tenantcall'
+                   AND d.classid <> 'pg_type'::regclass) AS m (o)), -- those of rows only since 17
     'privileges as made', (SELECT jsonb_agg(concat_ws(' ', pg_describe_object(i.classoid, i.objoid, i.objsubid), i.initprivs)
                                   ORDER BY pg_describe_object(i.classoid, i.objoid, i.objsubid))
                      FROM pg_init_privs AS i JOIN pg_depend AS d ON d.classid = i.classoid AND d.objid = i.objoid

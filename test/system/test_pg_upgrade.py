@@ -16,13 +16,14 @@ from full_house import FullHouse, contents, differences
 DATABASE = "house"
 
 
-@pytest.fixture(scope="module")
-def old_install(install):
-    """The programs to upgrade from."""
+@pytest.fixture
+def old_install(install, monkeypatch):
+    """The programs to upgrade from; libraries that this system does not have are in their lib."""
     root = os.environ.get("TC_OLD_INSTALL")
     if not root:
         return install
     bindir, = pathlib.Path(root).glob("usr/lib/postgresql/*/bin")
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{root}/lib")
     return pgserver.Install(root, bindir)
 
 
@@ -88,6 +89,7 @@ def test_pg_upgrade(workspace, install, old_install, calcom, way):
     old = pgserver.Cluster(workspace, old_install, "old", {
         "tenantcall.http_local_hosts": "127.0.0.1", "tenantcall.http_quota": 0}).start()
     new = None
+    print(f"from PostgreSQL {major(old_install)} to {major(install)}, {way}")
     try:
         house = prepare(old, calcom)
         before = comparable(contents(old, DATABASE))
