@@ -346,6 +346,7 @@ BEGIN
         PERFORM tenantcall.create_hold_tables(wanted);
         PERFORM tenantcall.create_appointment_tables(wanted);
         INSERT INTO tenantcall.installation (schema_name, version) VALUES (wanted, tenantcall.version());
+        INSERT INTO tenantcall.outbox_home (place) VALUES (tenantcall.outbox_place()) ON CONFLICT DO NOTHING;
         FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(wanted))
                    AND c.relkind IN ('r', 'p') ORDER BY c.oid LOOP
             PERFORM tenantcall.adopt_table(rel);

@@ -389,11 +389,15 @@ class Cluster:
     def standby(self, name="standby", **conf):
         """A streaming copy of this server, started."""
         copy = Cluster(self.work, self.install, name, {**self.conf, **conf}, init=False)
-        run(as_server_user([self.install.program("pg_basebackup"), "-D", copy.data, "-R", "-X",
+        self.base_backup(copy, "-R")
+        return copy.start()
+
+    def base_backup(self, copy, *options):
+        """Copies this server's data, and key file, to a server that has not been initialized."""
+        run(as_server_user([self.install.program("pg_basebackup"), "-D", copy.data, *options, "-X",
                             "stream", "-c", "fast", "--no-sync", "-U", "postgres",
                             "-h", self.socket_dir, "-p", self.port]), "pg_basebackup", cwd=copy.dir)
         copy.key_file.write_text(self.key_file.read_text())
-        return copy.start()
 
     def promote(self):
         """Turns a standby into a primary."""

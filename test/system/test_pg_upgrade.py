@@ -87,7 +87,7 @@ def test_pg_upgrade(workspace, install, old_install, calcom, way):
     pg_upgrade starts in between send nothing; afterwards every order is sent."""
     worker = {"tenantcall.worker_databases": DATABASE}
     old = pgserver.Cluster(workspace, old_install, "old", {
-        "tenantcall.http_local_hosts": "127.0.0.1", "tenantcall.http_quota": 0}).start()
+        "tenantcall.http_local_hosts": "127.0.0.1", "tenantcall.outbox_settle": "1 s", "tenantcall.http_quota": 0}).start()
     new = None
     print(f"from PostgreSQL {major(old_install)} to {major(install)}, {way}")
     try:
