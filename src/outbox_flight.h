@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "utils/array.h"
+
 #include "http.h"
 #include "outbox_core.h"
 
