@@ -7,6 +7,7 @@
 #   make format     clang-format                make lint        static checks
 #   make bench      the budgets, side by side   make clean
 #   make bench-publish  longer: plots and figures for README.md
+#   make release-script keeps the install script of this version, for the tests of updates
 #
 # Options: PG_CONFIG=/path/to/pg_config, CC=clang, with_llvm=no (no bitcode).
 
@@ -22,6 +23,10 @@ TC_HEADERS = $(wildcard src/*.h)
 SQL_PARTS = $(sort $(wildcard sql/[0-9][0-9]_*.sql))
 SQL_BUILT = sql/tenantcall--$(EXTVERSION).sql
 DATA_built = $(SQL_BUILT)
+
+# From older versions: sql/update/tenantcall--OLD--NEW.sql.  test_update.py holds them against fresh
+# installations, from each script in sql/released: make release-script keeps the present one there.
+DATA = $(sort $(wildcard sql/update/tenantcall--*--*.sql))
 
 PG_CONFIG ?= pg_config
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
@@ -154,6 +159,13 @@ $(SQL_BUILT): $(SQL_PARTS) tenantcall.control
 # PGXN wants the version in its own file: it is copied there from the control file.
 META.json: tenantcall.control
 	sed -i '/meta-spec/,$$!s/"version": *"[^"]*"/"version": "$(EXTVERSION)"/' $@
+
+# At a release, once and for all.
+.PHONY: release-script
+release-script: $(SQL_BUILT)
+	@mkdir -p sql/released
+	@test ! -e sql/released/$(notdir $(SQL_BUILT)) || { echo "version $(EXTVERSION) was released before" >&2; false; }
+	cp $(SQL_BUILT) sql/released/
 
 test:
 	@$(TEST_ENV) test/setup/packages

@@ -10,8 +10,6 @@
 
 #include "postgres.h"
 
-#include "utils/array.h"
-
 #include "http.h"
 #include "outbox_core.h"
 
@@ -66,9 +64,6 @@ typedef struct TcOutcome
 
 /* Claims up to max orders that are due, none of the credentials listed; how many. */
 extern int tc_outbox_claim(TcFlight **flights, int max, ArrayType *busy_credentials);
-
-/* Once, before the first claim: orders that came with a copy of the database are asked about. */
-extern void tc_outbox_move_in(void);
 
 /* Has the outbox been paused? */
 extern bool tc_outbox_paused(void);

@@ -17,7 +17,7 @@
 #include "fmgr.h"
 
 #include "act.h"
-#include "outbox_flight.h"
+#include "outbox_home.h"
 #include "place.h"
 
 static TcStatement move_in = {

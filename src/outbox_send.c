@@ -32,6 +32,7 @@
 #include "calcom_request_core.h"
 #include "outbox.h"
 #include "outbox_flight.h"
+#include "outbox_home.h"
 #include "outbox_judge.h"
 #include "ready.h"
 #include "telephony.h"
