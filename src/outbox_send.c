@@ -402,6 +402,7 @@ typedef struct PollJob
 	int count;
 	int room;
 	bool paused;
+	bool moved_in;
 	TimestampTz due;
 } PollJob;
 
@@ -415,6 +416,7 @@ run_poll(void *arg)
 		return;
 	if (!moved_in)
 		tc_outbox_move_in();
+	job->moved_in = true;
 	job->paused = tc_outbox_paused();
 	if (job->paused || job->room <= 0)
 		return;
@@ -437,7 +439,7 @@ poll_orders(void)
 	job->room = Min(job->room, MAX_PER_CREDENTIAL);
 	next_poll = 0;
 	polled = in_transaction(run_poll, job);
-	moved_in = moved_in || (polled && tc_telephony() != NULL);
+	moved_in |= polled && job->moved_in;
 	now = GetCurrentTimestamp();
 	if (!polled)
 	{
