@@ -1,7 +1,7 @@
 """pg_upgrade of a server with everything in it, by copying and by linking.
 
 From the version of TC_OLD_INSTALL, a tree with an older server and tenantcall built for it (see
-test/matrix, which goes from each version to the next one), or else from the same version.
+test/matrix, which goes from 15 to 17), or else from the same version.
 """
 import os
 import pathlib
@@ -43,10 +43,14 @@ def new_cluster(workspace, install, old):
 
 def upgrade(old, new, *options):
     """Runs pg_upgrade; returns what it printed."""
-    return pgserver.run(pgserver.as_server_user(
-        [new.install.program("pg_upgrade"), "-b", old.install.bindir, "-B", new.install.bindir,
-         "-d", old.data, "-D", new.data, "-s", new.socket_dir, "-U", "postgres", *options]),
-        "pg_upgrade", cwd=new.dir)
+    try:
+        return pgserver.run(pgserver.as_server_user(
+            [new.install.program("pg_upgrade"), "-b", old.install.bindir, "-B", new.install.bindir,
+             "-d", old.data, "-D", new.data, "-s", new.socket_dir, "-U", "postgres", *options]),
+            "pg_upgrade", cwd=new.dir)
+    except pgserver.Failure as failure:
+        logs = [path.read_text(errors="replace")[-1000:] for path in new.data.glob("pg_upgrade_output.d/*/log/*dump*.log")]
+        raise pgserver.Failure("\n".join([str(failure)[-500:], *logs])) from None
 
 
 def spent(server, company):
