@@ -34,7 +34,7 @@ def major(install):
 
 def new_cluster(workspace, install, old):
     """An empty server to upgrade to, not started, with the settings of the old one."""
-    options = ("--no-data-checksums",) if major(install) >= 18 else ()
+    options = ("--no-data-checksums",) if major(old.install) < 18 <= major(install) else ()
     new = pgserver.Cluster(workspace, install, "new", dict(old.conf), initdb=options)
     new.key_file.write_text(old.key_file.read_text())
     new.write_conf()
