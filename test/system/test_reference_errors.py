@@ -16,6 +16,7 @@ STATE = re.compile(r"\b(PT\d{3}|\d[0-9A-Z]{4}|F0000)\b")
 ELSEWHERE = {
     ("release_number", "PT409"),  # a race: test/specs
     ("refund", "PT503"), ("reset_bucket", "PT503"), ("reset_rate_stats", "PT503"),  # test_rate_stop.py
+    ("create_tables", "55000"), ("upgrade_tables", "55000"),  # another version: test_update.py
     ("advance_call", "PT409"), ("delete_company", "23503"),  # test/sql
     ("answer_inbound_call", "55P03"), ("acquire_call_lease", "55P03"),  # a wait: test_leases.py
     ("parse_phone", "0A000"), ("phone_region", "0A000"), ("phone_national", "0A000"),
