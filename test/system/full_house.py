@@ -18,6 +18,7 @@ from world import KEY, World
 NUMBERS = ("+4930111111", "+4930222222")
 
 OWN_TABLES = """
+INSERT INTO tenantcall.maintenance_jobs (job, max_rows) VALUES ('usage', 77);
 CREATE SCHEMA own;
 CREATE TABLE own.notes (company_id bigint, note_id bigint GENERATED ALWAYS AS IDENTITY, body text,
                         PRIMARY KEY (company_id, note_id));

@@ -6,6 +6,10 @@ from conftest import Database
 from full_house import FullHouse, contents, differences
 
 
+# Filled by releases, by jobs when they run, and by pg_cron: none of it is dumped.
+EMPTY = {"tenantcall.table_upgrades", "tenantcall.maintenance_runs", "tenantcall.maintenance_schedule"}
+
+
 @pytest.fixture(scope="module")
 def house(cluster):
     """The full house, which the tests leave as it is."""
@@ -57,7 +61,7 @@ def test_nothing_is_left_out(house):
     """Every table has rows, but for partitions of other months."""
     found = contents(house.db.cluster, house.db.name)
     assert {name for name, value in found.items() if name.count(".") == 1 and value[0] == 0
-            and not name.endswith("_default") and not name[-7:].replace("_", "").isdigit()} == set()
+            and not name.endswith("_default") and not name[-7:].replace("_", "").isdigit()} == EMPTY
     assert {severity for severity, *_ in found["check_isolation"]} <= {"info"}
 
 
