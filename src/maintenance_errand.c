@@ -22,6 +22,7 @@
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -132,7 +133,8 @@ require_connect(const char *database, const char *role)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("role \"%s\" may not connect to database \"%s\", where pg_cron is",
 							   role, database),
-						errhint("GRANT CONNECT ON DATABASE %s TO %s.", database, role)));
+						errhint("GRANT CONNECT ON DATABASE %s TO %s.", quote_identifier(database),
+								quote_identifier(role))));
 }
 
 /* Starts the process and waits for its end. */

@@ -87,6 +87,17 @@ def test_well(ward):
         conn.execute("SELECT * FROM tenantcall.health()")
 
 
+def test_within_a_company(ward):
+    """Whoever has entered a company sees that one alone: health() does not call all others well."""
+    here = ward.company("Here", Mitte=None)
+    with ward.connect("admin") as conn:
+        conn.autocommit = False
+        conn.execute("SELECT tenantcall.enter(%s)", [here.id])
+        severities = {severity: what for severity, what, *_ in conn.execute("SELECT * FROM tenantcall.health()")}
+        assert "ok" not in severities and "only the company" in severities["warning"]
+    assert ward.wrong() == []
+
+
 def test_flood(ward):
     """A company that calls more functions than it may, and what to do about it."""
     acme = ward.company("Acme", Mitte="+4930111111")
