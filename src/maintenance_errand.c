@@ -137,7 +137,7 @@ require_connect(const char *database, const char *role)
 								quote_identifier(role))));
 }
 
-/* Starts the process and waits for its end. */
+/* Starts the process and waits for its end; who gives up ends it. */
 static void
 send(dsm_segment *segment)
 {
@@ -158,8 +158,17 @@ send(dsm_segment *segment)
 		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 						errmsg("could not start a process in the database of pg_cron"),
 						errhint("Increase max_worker_processes.")));
-	if (WaitForBackgroundWorkerShutdown(handle) == BGWH_POSTMASTER_DIED)
-		ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN), errmsg("the postmaster is gone")));
+	PG_TRY();
+	{
+		if (WaitForBackgroundWorkerShutdown(handle) == BGWH_POSTMASTER_DIED)
+			ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN), errmsg("the postmaster is gone")));
+	}
+	PG_CATCH();
+	{
+		TerminateBackgroundWorker(handle); /* it may wait for a lock, and must not commit later */
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 /* Raises what the process raised, if it did not do the errand. */
