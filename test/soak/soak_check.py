@@ -24,8 +24,8 @@ QUERIES = (
     ("a call that nobody has made", "cross_tenant", """SELECT c.provider_call_id, c.company_id FROM telephony.calls AS c
         LEFT JOIN soak_calls AS s ON s.call = c.provider_call_id WHERE s.call IS NULL"""),
     ("an event whose body is of another call", "cross_tenant", """SELECT e.company_id, e.call_id, e.event FROM telephony.call_events AS e
-        JOIN telephony.calls AS c USING (company_id, call_id)
-        WHERE strpos(e.body, '"call_id":"' || c.provider_call_id || '"') = 0"""),
+        JOIN telephony.calls AS c USING (company_id, call_id) JOIN soak_calls AS s ON s.call = c.provider_call_id
+        WHERE s.forgotten IS NULL AND strpos(e.body, '"call_id":"' || c.provider_call_id || '"') = 0"""),
     ("a binding to another company", "cross_tenant", """SELECT b.provider_call_id, b.company_id FROM tenantcall.call_bindings AS b
         JOIN telephony.calls AS c USING (provider_call_id) WHERE b.company_id <> c.company_id"""),
     ("a call with an acknowledged event is missing", "lost", """SELECT DISTINCT s.call FROM soak_events AS s

@@ -20,6 +20,12 @@ WORDS = "yes no please thank you tomorrow morning at ten or later than that in t
 ASK = "SELECT * FROM tenantcall.{}(%s::bytea, %s)"
 
 
+def told_of(body):
+    """What a webhook tells, for a finding."""
+    told = json.loads(body)
+    return f"{told['triggerEvent']} {told['payload']['status']}"
+
+
 class Load(threading.Thread):
     """A thread that does one thing after the other until it is told to stop."""
 
@@ -250,7 +256,7 @@ class Gateway(Load):
         if row["company_id"] not in (None, company):
             self.journal.violation("cross_tenant", f"a webhook for company {company} went to {row['company_id']}")
         if row["outcome"] in ("rejected", "quarantined") and company not in self.journal.deleted:
-            self.journal.violation("outcome", f"ingest_calcom: {row['outcome']} ({row['reason']})")
+            self.journal.violation("outcome", f"{told_of(body)}: {row['outcome']} ({row['reason']})")
         elif told["uid"] in self.journal.elsewhere:
             self.journal.elsewhere[told["uid"]] = company
 
