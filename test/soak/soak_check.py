@@ -14,6 +14,8 @@ from soak_watch import judge
 
 SHOWN = 5  # examples in the text of a finding
 MOST_IN_MINUTE = 120
+TABLES = """SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND attname = 'company_id'
+    WHERE relnamespace = 'telephony'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1"""
 EVENTS = """CREATE TEMP TABLE soak_calls (call text PRIMARY KEY, owners bigint[], statuses text[], transcript text, forgotten text, caller text);
 CREATE TEMP TABLE soak_events (call text, event text, sent int, acked int, PRIMARY KEY (call, event));
 CREATE TEMP TABLE soak_deleted (company_id bigint PRIMARY KEY)"""
@@ -125,16 +127,15 @@ class Check:
 
     def check_texts(self, connection):
         """Whatever bears a company's mark is a row of that company."""
-        for table, in connection.execute("SELECT relation::text FROM tenantcall.scoped_tables WHERE relation::text LIKE 'telephony.%' "
-                                         "ORDER BY 1").fetchall():
+        for table, in connection.execute(TABLES).fetchall():
             self.many("cross_tenant", f"a row of {table} bears the mark of another company", connection.execute(
                 f"SELECT DISTINCT t.company_id, m[1] FROM {table} AS t, regexp_matches(t::text, '{MARK.pattern}', 'g') AS m "
                 "WHERE m[1]::bigint <> t.company_id"))
 
     def check_deleted(self, connection):
         """Companies that were deleted have no rows."""
-        tables = connection.execute("SELECT relation::text FROM tenantcall.scoped_tables WHERE relation::text LIKE 'telephony.%'").fetchall()
-        for table in [name for name, in tables] + ["tenantcall.call_bindings", "tenantcall.outbox_due"]:
+        tables = [name for name, in connection.execute(TABLES)]
+        for table in tables + ["tenantcall.call_bindings", "tenantcall.outbox_due"]:
             self.many("lost", f"{table} has rows of a deleted company", connection.execute(
                 f"SELECT DISTINCT company_id FROM {table} WHERE company_id IN (SELECT company_id FROM soak_deleted)"))
         there = {company for company, in connection.execute("SELECT company_id FROM telephony.companies")}

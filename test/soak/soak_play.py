@@ -109,12 +109,11 @@ def play(work, seconds, companies=200, seed=1, progress=lambda text: None, storm
         begun = journal.now()
         watch = Watch(town, min(5.0, max(0.25, seconds / 300)))
         others = [watch, Weather(town, seed + 300, weather)]
-        if storm:
-            others.append(Storm(town, seed + 400, storm))
+        trouble = Storm(town, seed + 400, storm) if storm else None
         for thread in others:
             thread.start()
         load = start_load(town, seed)
-        calm_from = wait(town, begun, seconds, others, progress)
+        calm_from = wait(town, begun, seconds, trouble, progress)
         rows = list(watch.rows)
         for thread in others:
             thread.over.set()
@@ -126,17 +125,15 @@ def play(work, seconds, companies=200, seed=1, progress=lambda text: None, storm
         return Result(journal, rows, findings, seconds / 60)
 
 
-def wait(town, begun, seconds, others, progress):
-    """Until the time is over; ends the storm before; returns when the calm began."""
+def wait(town, begun, seconds, trouble, progress):
+    """Until the time is over, with trouble for a part of it; returns when the calm began."""
     journal, calm_from, told = town.journal, None, begun
     while journal.now() - begun < seconds:
         time.sleep(0.1)
         if calm_from is None and journal.now() - begun >= seconds * STORM:
-            for thread in others:
-                if isinstance(thread, Storm):
-                    thread.over.set()
-                    thread.join(130)
             calm_from = journal.now()
+        if trouble and calm_from is None:
+            trouble.turn()
         if journal.now() - told >= 60:
             told = journal.now()
             progress(f"{(told - begun) / 60:4.0f} min: {journal.counts['events']:,} events, {len(journal.bookings):,} bookings, "

@@ -26,24 +26,25 @@ KINDS = (("terminate backend", 8), ("kill backend", 2), ("terminate worker", 4),
 CRASHES = ("kill backend", "kill worker", "kill launcher", "kill server")
 
 
-class Storm(threading.Thread):
-    """Disturbs server and processes until told to stop."""
+class Storm:
+    """Disturbs server and processes.  Its turns are taken by the main thread: a server ends with the thread that has started it."""
 
     def __init__(self, town, seed, pauses):
-        super().__init__(daemon=True)
         self.town, self.journal = town, town.journal
         self.random, self.pauses = random.Random(seed), pauses
-        self.over = threading.Event()
+        self.next_at = self.journal.now() + self.random.uniform(*pauses)
         self.kinds = [kind for kind, weight in KINDS for _ in range(weight)]
 
-    def run(self):
-        """One disturbance after the other; what went wrong with it is a finding."""
-        while not self.over.wait(self.random.uniform(*self.pauses)):
-            kind = self.random.choice(self.kinds)
-            try:
-                self.disturb(kind)
-            except Exception as error:  # of any kind: the soak is to tell of it
-                self.journal.violation("server", f"{kind}: {type(error).__name__}: {error}")
+    def turn(self):
+        """One disturbance, if it is time for it; what went wrong with it is a finding."""
+        if self.journal.now() < self.next_at:
+            return
+        kind = self.random.choice(self.kinds)
+        try:
+            self.disturb(kind)
+        except Exception as error:  # of any kind: the soak is to tell of it
+            self.journal.violation("server", f"{kind}: {type(error).__name__}: {error}")
+        self.next_at = self.journal.now() + self.random.uniform(*self.pauses)
 
     def disturb(self, kind):
         """One disturbance; comes back when the server is there again."""
