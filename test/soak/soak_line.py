@@ -103,7 +103,7 @@ class Line:
                 raise Lost from None
             if state == "40P01":
                 self.journal.count("deadlocks")
-            elif state not in may and not (state == "PT404" and firm and firm.gone):
+            elif state not in may and not (state in ("PT404", "PT401") and firm and firm.gone):
                 self.journal.violation("error", f"{what}: {state} {error.diag.message_primary}; "
                                                 f"{error.diag.message_detail}")
             raise Refused(state) from None

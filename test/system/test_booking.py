@@ -513,7 +513,7 @@ def test_webhooks_at_once(stage, calcom, first):
         outcomes = []
         other = threading.Thread(target=lambda: outcomes.append(ingest(stage, *told[1 - first])))
         other.start()
-        stage.cluster.wait_until(lambda: stage.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1", "the other to wait")
+        stage.cluster.wait_until(lambda: stage.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0", "the other to wait")
     other.join(60)
     assert before[0] == "applied" and outcomes[0][0] in ("applied", "merged")
     assert company.one("SELECT count(*), min(status) FROM telephony.appointments") == (1, "cancelled")
