@@ -7,6 +7,7 @@
 #   make format     clang-format                make lint        static checks
 #   make bench      the budgets, side by side   make clean
 #   make bench-publish  longer: plots and figures for README.md
+#   make soak       everything at once while processes are killed, SOAK_MINUTES=30
 #
 # Options: PG_CONFIG=/path/to/pg_config, CC=clang, with_llvm=no (no bitcode).
 
@@ -67,7 +68,7 @@ TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(o
 UNIT_CC := $(if $(filter command environment,$(origin CC)),$(CC),gcc)
 
 # These goals bring what they need with them, the server's headers included.
-FREE_GOALS = test demo bench bench-publish fuzz matrix check-unit format lint clean distclean META.json unit-programs \
+FREE_GOALS = test demo bench bench-publish soak soak-publish fuzz matrix check-unit format lint clean distclean META.json unit-programs \
 	test/unit/%
 
 ifneq ($(PGXS),)
@@ -80,7 +81,7 @@ clean:
 	rm -rf $(EXTRA_CLEAN) src/*.o src/*.bc tenantcall.so
 endif
 
-.PHONY: test demo bench bench-publish fuzz matrix check-unit format lint
+.PHONY: test demo bench bench-publish soak soak-publish fuzz matrix check-unit format lint
 
 # Objects are rebuilt when the server or the compiler is another than last time.
 BUILD_STAMP = build/for
@@ -176,6 +177,16 @@ fuzz:
 bench-publish:
 	@$(TEST_ENV) test/setup/packages bench
 	@$(TEST_ENV) test/bench/curves.py --publish
+
+SOAK_MINUTES ?= 30
+soak:
+	@$(TEST_ENV) test/setup/packages
+	@$(TEST_ENV) SOAK_MINUTES='$(SOAK_MINUTES)' test/soak/run
+
+# The same; writes docs/soak.svg.
+soak-publish:
+	@$(TEST_ENV) test/setup/packages bench
+	@$(TEST_ENV) SOAK_MINUTES='$(SOAK_MINUTES)' test/soak/run --publish
 
 matrix:
 	@test/matrix

@@ -1,14 +1,16 @@
 #!/usr/bin/python3
 """A million companies beside a thousand: creation, look-ups, memory and disk.
 
-    test/bench/scale.py [COMPANIES]         default 100000; docs/scale.md: 1000000
+    test/bench/scale.py [COMPANIES [ROUNDS]]      default 100000, 15; docs/scale.md: 1000000
 
 Two databases of one server, one of 1,000 companies and one of COMPANIES, with ten numbers each,
 made in bulk; then some by the directory's functions, in both.  pgbench asks with one client, each
-statement for another company of all of them, or again and again for the same 1,000 numbers and
-companies, which a session then has in memory; the databases take turns, and the medians of the
-rounds are compared.  Says what a session and the server keep in memory for it, and the space on
-disk.  Exits with 1 if a statement takes more than 1.5 times as long.
+statement for another company of all of them; the same with a session's memory for numbers and
+companies as small as can be, so that neither database is in it; or again and again for the same 100
+numbers and companies, which are.  The databases take turns, and the medians of the rounds are
+compared.  Says what a session and the server keep in memory for it, and the space on disk, and what
+a call costs: three events, with a transcript of 900 characters; and a function call.  Exits with 1
+if a statement takes more than 1.5 times as long.
 """
 import pathlib
 import statistics
@@ -18,13 +20,16 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
-from pgserver import Cluster, Install, Workspace, main_guard, say
+import retell
+from pgserver import Cluster, Install, Workspace, environment, main_guard, say
 
 SMALL, NUMBERS = 1000, 10  # companies to compare with; numbers of each
-BUDGET, ROUNDS, KEPT = 1.5, 31, 1000
-TRANSACTIONS = 1000  # of a round: short ones, so that what else the machine does meets both alike
+BUDGET, ROUNDS, KEPT = 1.5, int(sys.argv[2]) if len(sys.argv) > 2 else 15, 100
+WAYS = {"kept": "the same 100", "any": "any", "unseen": "any, none in memory"}
+TRANSACTIONS, SLOW = 5000, 1000  # of a round, and of one that writes; each is a session of its own
 KEY = "key_of_the_bench"
 MADE = 500  # companies that are made by functions
+CALLS, BATCH = 3000, 100  # calls that are taken in to see what one costs, and events of a statement
 CONF = {"shared_buffers": "3GB", "max_wal_size": "8GB", "autovacuum": "off"}
 BULK = """
 INSERT INTO telephony.companies (name, time_zone) SELECT 'Company ' || g, 'UTC' FROM generate_series(1, {companies}) AS g;
@@ -52,6 +57,8 @@ STATEMENTS = {
                      f"tenantcall.ingest_retell(m.body, tenantcall.retell_signature(m.body, '{KEY}'));",
 }
 MEMORY = """SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE name LIKE 'tenantcall%' OR name LIKE 'Tenantcall%'"""
+CONTENT = """SELECT pg_database_size(current_database()), pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0'),
+    1000 * pg_snapshot_xmax(pg_current_snapshot())::text::bigint"""
 ASK_ALL = ("SELECT count(r.company_id) FROM generate_series(1, 200000) AS g, tenantcall.resolve_phone"
            "('+49' || (40000000001 + g * 0 + floor(random() * {numbers}))::bigint) AS r")
 
@@ -99,18 +106,21 @@ class Side:
                 spent[1] += time.perf_counter() - between
         return MADE / spent[0], MADE * NUMBERS / spent[1]
 
-    def script(self, directory, name, kept):
+    def script(self, directory, name, way):
         """A pgbench script that asks for random companies, or for KEPT of them, spread over all."""
+        kept = way == "kept"
         step = self.companies // KEPT if kept else 1
-        path = directory / f"{self.name}_{name}_{kept}.sql"
+        path = directory / f"{self.name}_{name}_{way}.sql"
         path.write_text(f"\\set c 1 + {step} * random(0, {(KEPT if kept else self.companies) - 1})\n"
                         f"\\set n {NUMBERS} * (:c - 1) + {'1' if kept else f'random(1, {NUMBERS})'}\n{STATEMENTS[name]}\n")
         path.chmod(0o644)
         return path
 
-    def latency(self, path):
+    def latency(self, path, transactions, way):
         """Microseconds of a transaction."""
-        out = self.cluster.client_program("pgbench", "-n", "-M", "prepared", "-c", "1", "-t", str(TRANSACTIONS), "-f", path, self.name)
+        options = "-c tenantcall.directory_cache_size=16" if way == "unseen" else ""
+        out = self.cluster.client_program("pgbench", "-n", "-M", "prepared", "-c", "1", "-t", str(transactions), "-f", path, self.name,
+                                          env=environment(PGOPTIONS=options))
         line = next(line for line in out.split("\n") if line.startswith("latency average"))
         assert "failed transactions: 0 " in out, out
         return float(line.split()[3]) * 1000
@@ -122,13 +132,56 @@ class Side:
             return int(connection.execute(MEMORY).fetchone()[0] or 0)
 
 
-def compare(sides, directory, name, kept):
+def cpu(pid):
+    """Microseconds of processor time that a process has had."""
+    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1000
+
+
+def take_in(side):
+    """What a call costs: bytes on disk and in the log of changes, and processor time of the session."""
+    words = "the quick brown fox jumps over the lazy dog " * 21
+    calls = [retell.Call(f"call_{number}", to=f"+49{40000000001 + number % (side.companies * NUMBERS)}") for number in range(CALLS)]
+    bodies = [body for call in calls for body in (
+        call.started(), call.ended(transcript=words[:900]), call.analyzed(transcript=words[:900]))]
+    spent = 0.0
+    with side.cluster.connect(dbname=side.name, autocommit=True) as connection:
+        for warm in range(0, len(bodies), BATCH):
+            if warm == BATCH * 3:
+                before = connection.execute(CONTENT).fetchone()
+                spent = cpu(connection.info.backend_pid)
+            part = bodies[warm:warm + BATCH]
+            connection.execute("SELECT count(*) FROM unnest(%s::bytea[], %s::text[]) AS m (body, signature), "
+                               "tenantcall.ingest_retell(m.body, m.signature)", [part, [retell.sign(body, KEY) for body in part]])
+        spent = cpu(connection.info.backend_pid) - spent
+        after = connection.execute(CONTENT).fetchone()
+    disk, log, xids = ((late - early) / (CALLS - BATCH) / 1000 for early, late in zip(before, after))
+    say(f"a call of three events, in statements of {BATCH}: {disk:.1f} kB on disk, {log:.1f} kB of WAL, "
+        f"{xids:.1f} transaction ids, {spent / (CALLS - BATCH):,.0f} µs of the session's processor time")
+
+
+def run_functions(side):
+    """What a function call costs, accepted and finished, a statement each."""
+    calls = [retell.Call(f"call_{number}", to=f"+49{40000000001 + number % (side.companies * NUMBERS)}") for number in range(CALLS)]
+    with side.cluster.connect(dbname=side.name, autocommit=True) as connection:
+        gateway = retell.Gateway(connection, KEY)
+        for number, call in enumerate(calls):
+            if number == BATCH:
+                before, spent = connection.execute(CONTENT).fetchone(), cpu(connection.info.backend_pid)
+            gateway.finish(gateway.function(call.function(f"tool_{number}")), {"free": True})
+        spent = cpu(connection.info.backend_pid) - spent
+        after = connection.execute(CONTENT).fetchone()
+    disk, log, xids = ((late - early) / (CALLS - BATCH) / 1000 for early, late in zip(before, after))
+    say(f"a function call, accepted and finished: {disk:.1f} kB on disk, {log:.1f} kB of WAL, "
+        f"{xids:.1f} transaction ids, {spent / (CALLS - BATCH):,.0f} µs of the session's processor time")
+
+
+def compare(sides, directory, name, way):
     """One statement in both databases, in turns; false if it takes too long in the larger one."""
-    paths = [side.script(directory, name, kept) for side in sides]
+    paths = [side.script(directory, name, way) for side in sides]
     times, ratios = ([], []), []
     for turn in range(ROUNDS + 1):
         for which in (0, 1) if turn % 2 else (1, 0):
-            taken = sides[which].latency(paths[which])
+            taken = sides[which].latency(paths[which], SLOW if name == "ingest_retell" else TRANSACTIONS, way)
             if turn > 0:  # the first one warms up
                 times[which].append(taken)
         if turn > 0:
@@ -136,7 +189,7 @@ def compare(sides, directory, name, kept):
     small, large = map(statistics.median, times)
     ratio, quartiles = large / small, statistics.quantiles(ratios, n=4)
     verdict = "ok" if ratio <= BUDGET else "MISSED"
-    say(f"| `{name}` | {'the same 1,000' if kept else 'any'} | {small:,.0f} | {large:,.0f} | {ratio:.2f} "
+    say(f"| `{name}` | {WAYS[way]} | {small:,.0f} | {large:,.0f} | {ratio:.2f} "
         f"({quartiles[0]:.2f}-{quartiles[2]:.2f}) | {verdict} |")
     return ratio <= BUDGET
 
@@ -156,11 +209,13 @@ def main():
         say(f"| statement | companies | µs with {SMALL:,} | µs with {companies:,} | ratio of medians (quartiles of the rounds) | at most {BUDGET} |")
         say("|---|---|---:|---:|---:|---|")
         for name in STATEMENTS:
-            for again in (True, False):
-                kept &= compare(sides, work.dir, name, again)
+            for way in WAYS:
+                kept &= compare(sides, work.dir, name, way)
         say("by functions, a statement each, fsync off: " + "; ".join(
             f"{a:,.0f} companies/s, {b:,.0f} numbers/s ({side.name})" for side in sides for a, b in [side.make()]))
         say("kB of a session after 200,000 random numbers: " + "; ".join(f"{side.memory() / 1024:,.0f} ({side.name})" for side in sides))
+        take_in(sides[0])
+        run_functions(sides[0])
         say("shared memory: " + "; ".join(cluster.sql(
             "SELECT name || ' ' || (allocated_size >> 10) || ' kB' FROM pg_shmem_allocations WHERE name ILIKE 'tenantcall%' "
             "AND allocated_size > 100000 ORDER BY allocated_size DESC").split("\n")))
