@@ -47,6 +47,7 @@
 #include "rate_save.h"
 #include "rate_shared.h"
 #include "rate_stat.h"
+#include "stat.h"
 
 #define FILE_NAME "pg_stat/tenantcall_rate"
 #define TMP_NAME FILE_NAME ".tmp"
@@ -219,9 +220,13 @@ save(void)
 		ereport(LOG, (errcode_for_file_access(),
 					  errmsg("could not save rate limit buckets to file \"%s\": %m", TMP_NAME)));
 		(void) unlink(TMP_NAME);
-		return;
 	}
-	(void) durable_rename(TMP_NAME, FILE_NAME, LOG);
+	else
+		ok = durable_rename(TMP_NAME, FILE_NAME, LOG) == 0;
+	if (ok)
+		tc_stat_note_over(TC_STAT_SAVE_FAILED);
+	else
+		tc_stat_note(TC_STAT_SAVE_FAILED, "see the server log");
 }
 
 /* Was the file written in this boot of the machine, as far as one can tell? */
@@ -351,9 +356,12 @@ tc_rate_load(void)
 	}
 	reason = check_file(file, &head, &end);
 	if (reason != NULL)
+	{
 		ereport(WARNING, (errcode(ERRCODE_DATA_CORRUPTED),
 						  errmsg("saved rate limit buckets are not taken over"),
 						  errdetail("File \"%s\": %s All buckets start full.", FILE_NAME, reason)));
+		tc_stat_note(TC_STAT_LOAD_REFUSED, reason);
+	}
 	else if (fseeko(file, sizeof(head), SEEK_SET) == 0)
 	{
 		shift = clock_shift(&head);

@@ -14,8 +14,8 @@ SUPPORT = """
 """
 
 FUNCTIONS = f"""
-    SELECT p.proname AS name, pg_get_function_arguments(p.oid) AS arguments,
-           pg_get_function_result(p.oid) AS result, obj_description(p.oid, 'pg_proc') AS comment,
+    SELECT p.proname AS name, regexp_replace(pg_get_function_arguments(p.oid), '^IN ', '') AS arguments,
+           coalesce(pg_get_function_result(p.oid), 'procedure') AS result, obj_description(p.oid, 'pg_proc') AS comment,
            has_function_privilege('public', p.oid, 'EXECUTE') AS everybody,
            ARRAY(SELECT k.kind FROM unnest(%s::text[], %s::name[]) AS k (kind, role)
                  WHERE has_function_privilege(k.role, p.oid, 'EXECUTE')) AS kinds,

@@ -19,6 +19,9 @@ ELSEWHERE = {
     ("answer_inbound_call", "55P03"), ("acquire_call_lease", "55P03"),  # a wait: test_leases.py
     ("parse_phone", "0A000"), ("phone_region", "0A000"), ("phone_national", "0A000"),
     ("phone_is_valid", "0A000"),  # a server without the library: test_phone_lib.py
+    ("schedule_maintenance", "42501"), ("schedule_maintenance", "0A000"), ("unschedule_maintenance", "55000"),
+    ("unschedule_maintenance", "42501"), ("run_maintenance", "25006"), ("schedule_maintenance", "25006"),
+    ("unschedule_maintenance", "25006"),  # pg_cron, a standby: test_maintenance.py
     ("check_credential", "PT429"), ("http_test_requests", "PT429"),  # test_http.py
 }
 
@@ -132,6 +135,8 @@ CASES = [
     ("forget_caller", "PT403", "app", f"SELECT forget_caller({NUMBER}, 1)"),
     ("forget_caller", "PT409", "admin", f"SELECT forget_caller({NUMBER}, 1)"),
     ("export_company", "PT404", "admin", "SELECT export_company(9)"),
+    ("run_maintenance", "PT404", "admin", "CALL run_maintenance('x')"),
+    ("schedule_maintenance", "55000", "admin", "SELECT schedule_maintenance()"),
     ("delete_company", "PT404", "admin", "SELECT delete_company(9)"),
     ("delete_company", "PT409", "admin", "SELECT delete_company(1)"),
     ("resolve_phone", "22P02", "gateway", "SELECT resolve_phone('nobody')"),
@@ -168,6 +173,8 @@ CASES = [
     ("finish_function_call", "PT404", "gateway", "SELECT finish_function_call(1, 'new', '{}')"),
     ("finish_function_call", "PT409", "gateway", "SELECT finish_function_call(1, 'key', '[]')"),
     ("rate_test_stop", "22023", "postgres", "SELECT rate_test_stop('nowhere')"),
+    ("stats_reset", "22004", "admin", "SELECT stats_reset(NULL)"),
+    ("stats_reset", "22023", "admin", "SELECT stats_reset('weather')"),
     ("grant_app", "42704", "postgres", "SELECT grant_app('nobody at all')"),
     ("grant_app", "0LP01", "postgres", "SELECT grant_app('postgres')"),
 ]
