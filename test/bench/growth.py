@@ -7,8 +7,6 @@ COSTS are measured, each by the command that stands beside it; DAY is assumed: p
 Processor time is that of sessions on one core of the machine of docs/scale.md, and in batches of
 events; clients, network and disk come on top.
 """
-import sys
-
 COMPANIES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 DAY = {
     "calls": 10,  # of a company
@@ -64,4 +62,3 @@ def table():
 
 if __name__ == "__main__":
     print("\n".join(table()))
-    sys.exit(0)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Skewed tenants on n nodes: how evenly does hashing spread them, and what does isolating the largest change?
 
-    test/bench/skew.py [--check FILE]      prints the table of docs/scale.md; or is it the one in FILE?
+    test/bench/skew.py        prints the table of docs/scale.md
 
 A million companies, the r-th of which has 1/r of the first one's calls (Zipf, exponent 1: most have
 a few calls a day and a handful thousands; with 0 all would be alike).  Companies are hashed to 32
@@ -12,8 +12,6 @@ random: the hash is a fixed one (splitmix64), so the table is always the same.
 """
 import array
 import heapq
-import pathlib
-import sys
 
 COMPANIES = 1_000_000
 SHARDS_PER_NODE = 32
@@ -81,18 +79,5 @@ def table():
     return rows
 
 
-def main():
-    """Prints the table, or compares it with that of a page."""
-    rows = table()
-    if sys.argv[1:2] != ["--check"]:
-        print("\n".join(rows))
-        return 0
-    page = pathlib.Path(sys.argv[2]).read_text(encoding="utf-8")
-    missing = [row for row in rows if row not in page.split("\n")]
-    for row in missing:
-        print(f"not in {sys.argv[2]}: {row}")
-    return 1 if missing else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    print("\n".join(table()))

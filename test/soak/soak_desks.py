@@ -167,7 +167,8 @@ class Admin(Load):
     UPKEEP = ("roll_up_usage()", "maintain_partitions(months => 3)", "expire_rows()", "expire_call_leases()", "expire_holds()",
               "close_stuck_calls('20 s')", "unmapped_reasons()", "replay_outbox()", "company_usage(current_date - 1, current_date)")
     VIEWS = ("stat_rate_limits", "stat_outbox", "stat_cache", "stat_call_leases", "stat_http", "stat_http_companies",
-             "scoped_tables", "tracked_tables", "quarantined", "rate_table()")
+             "scoped_tables", "tracked_tables", "quarantined", "rate_table()", "stat_calls", "stat_companies", "stat_context",
+             "maintenance_status()", "health()", "report()")
 
     def __init__(self, town, seed):
         super().__init__(town, "admin", seed, pace=0.15)
@@ -277,7 +278,10 @@ class Admin(Load):
             self.journal.violation("cross_tenant", "a replay went to another company")
 
     def upkeep(self):
-        """Maintenance."""
+        """Maintenance, all at once or a part of it."""
+        if self.random.random() < 0.3:
+            self.line.rows("run_maintenance", "CALL tenantcall.run_maintenance()", may=("55P03",))
+            return
         self.line.rows("upkeep", f"SELECT count(*) FROM tenantcall.{self.random.choice(self.UPKEEP)}", may=("55P03",))
 
     def policy(self):

@@ -31,6 +31,7 @@ CONF = {
     "tenantcall.outbox_settle": "5 s",
     "tenantcall.outbox_max_attempts": 100,
     "tenantcall.calls_function_lease": "10 s",
+    "tenantcall.maintenance_interval": "20 s",
     "shared_buffers": "256MB",
     "max_connections": 60,
     "max_wal_size": "2GB",
