@@ -52,6 +52,7 @@ CREATE VIEW tenantcall.role_functions AS
                         'audit_strangers', 'audit_event_triggers', 'audit_roles', 'audit_other_roles', 'audit_unnoted_roles',
                         'audit_role_functions', 'audit_creation', 'audit_server_access', 'audit_settings',
                         'audit_setting_severity', 'audit_library', 'audit_publications', 'audit_default_privileges']),
+        ('admin', ARRAY['audit_triggers']),
         ('admin', ARRAY['run_maintenance', 'schedule_maintenance', 'unschedule_maintenance', 'maintenance_status',
                         'cron_database', 'expire_unplaced_rows', 'reap_outbox']),
         ('owner', ARRAY['track_lifecycle', 'untrack_lifecycle', 'require_trackable', 'drop_lifecycle_trigger',

@@ -42,6 +42,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "place.h"
 #include "rate_args.h"
 #include "rate_clock.h"
 #include "rate_save.h"
@@ -53,7 +54,6 @@
 #define TMP_NAME FILE_NAME ".tmp"
 #define MAGIC UINT64CONST(0x7463726174650002)
 #define BOOT_ID_LEN 40
-#define MACHINE_ID_LEN 40
 #define END_MARK UINT64CONST(0x656e646f66626b74)
 
 typedef struct FileHead
@@ -82,36 +82,11 @@ PGDLLEXPORT void tc_rate_saver_main(Datum arg);
 
 static int save_interval = 10; /* setting: seconds; 0: only at shutdown */
 
-/* The first so many bytes of a file of one line, or zeros. */
-static void
-read_line(const char *path, char *line, size_t len)
-{
-	FILE *file = AllocateFile(path, "r");
-
-	memset(line, 0, len);
-	if (file == NULL)
-		return;
-	if (fgets(line, (int) len, file) == NULL)
-		memset(line, 0, len);
-	FreeFile(file);
-}
-
 /* The machine's boot, or nothing where the system does not tell. */
 static void
 read_boot_id(char boot_id[BOOT_ID_LEN])
 {
-	read_line("/proc/sys/kernel/random/boot_id", boot_id, BOOT_ID_LEN);
-}
-
-/* A hash of the data directory's path and of the machine, if it has an identity. */
-static uint64
-hash_of_place(void)
-{
-	char machine[MACHINE_ID_LEN];
-	uint64 path = hash_bytes_extended((const unsigned char *) DataDir, (int) strlen(DataDir), 0);
-
-	read_line("/etc/machine-id", machine, sizeof(machine));
-	return hash_bytes_extended((const unsigned char *) machine, sizeof(machine), path);
+	tc_read_line("/proc/sys/kernel/random/boot_id", boot_id, BOOT_ID_LEN);
 }
 
 /* A number for this boot of the machine. */
@@ -148,7 +123,7 @@ make_head(FILE *file, FileHead *head)
 	head->file_inode = own.st_ino;
 	head->directory_inode = directory.st_ino;
 	head->device = own.st_dev;
-	head->place = hash_of_place();
+	head->place = tc_place();
 	head->wall = GetCurrentTimestamp();
 	head->clock = tc_rate_now();
 	read_boot_id(head->boot_id);
@@ -254,7 +229,7 @@ check_head(FILE *file, const FileHead *head)
 		return "It cannot be examined.";
 	if (head->file_inode != own.st_ino || head->directory_inode != directory.st_ino)
 		return "It is a copy.";
-	if (head->place != hash_of_place() || (same_boot(head) && head->device != own.st_dev))
+	if (head->place != tc_place() || (same_boot(head) && head->device != own.st_dev))
 		return "The data directory is on another machine, or at another place, than it was.";
 	return NULL;
 }
@@ -429,5 +404,6 @@ tc_rate_save_init(void)
 							"Seconds between saves of rate limit buckets; 0: only at shutdown.",
 							"So much is forgotten after a crash of the server.", &save_interval, 10,
 							0, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
-	RegisterBackgroundWorker(&worker);
+	if (!IsBinaryUpgrade)
+		RegisterBackgroundWorker(&worker);
 }

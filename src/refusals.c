@@ -99,9 +99,9 @@ is_refusal(const char *outcome)
 	return false;
 }
 
-/* Is the company there, and will it be?  Waits for a deletion that is under way. */
-static bool
-hold(int64 company_id)
+/* The company was entered as its owner.  Waits for a deletion that is under way. */
+bool
+tc_company_hold(int64 company_id)
 {
 	TcParams params = {0};
 
@@ -131,7 +131,7 @@ count_in_table(const RefusalKey *key, int64 refused)
 		tc_param_int8(&params, key->company_id);
 	tc_act_begin(&act, key->company_id != 0 ? TC_AS_OWNER : TC_AS_SYSTEM,
 				 key->company_id != 0 ? &tenant : NULL);
-	if (key->company_id == 0 || hold(key->company_id))
+	if (key->company_id == 0 || tc_company_hold(key->company_id))
 	{
 		tc_trail_open();
 		tc_execute(key->company_id != 0 ? &count_placed : &count_unplaced, &params);

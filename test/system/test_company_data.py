@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from retell import Call
+from retell import Call, inbound
 
 COMPANY = """
     SELECT tenantcall.create_company('c', 'DE', 'UTC') AS c \\gset
@@ -79,12 +79,13 @@ def test_rows_that_change_meanwhile(db):
         assert conn.execute(REST, {"c": company}).fetchone() == (0, 0, 0)
 
 
-def test_refusal_meanwhile(world):
-    """A function call that is refused while its company is being deleted gets an answer, and leaves nothing."""
+@pytest.mark.parametrize("kind", ["function", "ring"])
+def test_refusal_meanwhile(world, kind):
+    """A function call, or a ring, that is refused while its company is being deleted gets an answer, and leaves nothing."""
     acme, gateway, answers = world.company("Acme", Mitte="+4930111111"), world.gateway(), []
     world.admin.execute("SELECT tenantcall.set_company_status(%s, 'suspended', 'test')", [acme.id])
-    body = Call("c1", to="+4930111111").function("t1")
-    thread = threading.Thread(target=lambda: answers.append(gateway.function(body)["outcome"]))
+    body = inbound("+4930111111") if kind == "ring" else Call("c1", to="+4930111111").function("t1")
+    thread = threading.Thread(target=lambda: answers.append(getattr(gateway, kind)(body)["outcome"]))
     with world.admin.transaction():
         world.admin.execute("SELECT * FROM tenantcall.delete_company(%s)", [acme.id])
         thread.start()
