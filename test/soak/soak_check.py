@@ -12,6 +12,7 @@ from soak_journal import MARK
 from soak_town import PER, TOKENS
 from soak_watch import judge
 
+DEAD = 1000  # rows: upkeep goes on while we look
 SHOWN = 5  # examples in the text of a finding
 MOST_IN_MINUTE = 120
 TABLES = """SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND attname = 'company_id'
@@ -199,7 +200,7 @@ class Check:
                                     "AND relnamespace IN ('telephony'::regnamespace, 'tenantcall'::regnamespace) AND pg_relation_size(c.oid) > 0").fetchall()
         for table, size in tables:
             dead, free = connection.execute("SELECT dead_tuple_count, free_percent FROM pgstattuple(%s)", [table]).fetchone()
-            if dead > 0:
+            if dead > DEAD:
                 self.find("growth", f"{table} has {dead} dead rows after a vacuum")
             if size > (4 << 20) and free > 60:
                 self.find("growth", f"{table}: {size >> 20} MB, {free} % of it free")

@@ -49,7 +49,7 @@ plot "{csv}" using ($1/60):5 skip 1 with lines lw 2 lc rgb "#1f77b4" title "sock
      "" using ($1/60):6 skip 1 with lines lw 2 lc rgb "#ff7f0e" title "most of a session"
 set ylabel "thousand"
 plot "{csv}" using ($1/60):($7/1000) skip 1 with lines lw 2 lc rgb "#2ca02c" title "events acknowledged", \\
-     "" using ($1/60):($8/100) skip 1 with lines lw 2 lc rgb "#d62728" title "bookings, in tens"
+     "" using ($1/60):($8/100) skip 1 with lines lw 2 lc rgb "#d62728" title "bookings, times ten"
 set ylabel "MB"
 plot "{csv}" using ($1/60):9 skip 1 with lines lw 2 lc rgb "#2ca02c" title "database", \\
      "" using ($1/60):($10/1024) skip 1 with lines lw 2 lc rgb "#d62728" title "queues: outbox, leases, inbound requests, quarantine"
