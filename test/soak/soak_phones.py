@@ -204,7 +204,7 @@ class Gateway(Load):
         self.journal.placed(note, row["company_id"], "a function call")
         if row["outcome"] not in ("run", "replay", "busy", "limited", "suspended", "unknown"):
             self.journal.violation("outcome", f"accept_function_call: {row['outcome']} ({row['reason']})")
-        if row["outcome"] == "unknown" and note.owners() and not note.owners() & self.journal.deleted:
+        if row["outcome"] == "unknown" and note.number not in self.town.nobodys and not note.owners() & self.journal.deleted:
             self.journal.violation("outcome", f"function call unknown ({row['reason']})")
         if row["outcome"] not in ("run", "replay"):
             return
