@@ -48,7 +48,7 @@ PHONE_OBJS = src/phone_lib/magic.o src/phone_lib/tenantcall_phone.o
 PHONE_CXX = $(if $(findstring clang,$(CC)),$(patsubst %clang,%clang++,$(firstword $(CC))),$(CXX))
 PHONE_CXXFLAGS = -std=c++17 -O2 -g -fPIC -fvisibility=hidden -fvisibility-inlines-hidden \
 	-fstack-protector-strong -Wall -Wextra -Werror -Isrc/phone_lib \
-	-DTENANTCALL_VERSION='"$(EXTVERSION)"'
+	-DTENANTCALL_VERSION='"$(EXTVERSION)"' $(COPT)
 with_phonenumber ?= $(if $(shell printf '#include <phonenumbers/phonenumberutil.h>' | \
 	$(PHONE_CXX) -M -x c++ - 2>/dev/null),yes,no)
 
@@ -56,7 +56,7 @@ with_phonenumber ?= $(if $(shell printf '#include <phonenumbers/phonenumberutil.
 HTTP_LIB = tenantcall_http.so
 HTTP_OBJS = src/http_lib/magic.o src/http_lib/http_curl.o src/http_lib/http_curl_request.o
 HTTP_CFLAGS = -std=gnu11 -O2 -g -fPIC -fvisibility=hidden -fstack-protector-strong -Wall -Wextra \
-	-Werror -Wno-unused-parameter -Isrc/http_lib -DTENANTCALL_VERSION='"$(EXTVERSION)"'
+	-Werror -Wno-unused-parameter -Isrc/http_lib -DTENANTCALL_VERSION='"$(EXTVERSION)"' $(COPT)
 with_http ?= $(if $(shell printf '#include <curl/curl.h>\n\#include <sys/epoll.h>' | \
 	$(firstword $(CC)) -M -x c - 2>/dev/null),yes,no)
 
@@ -101,7 +101,7 @@ src/phone_lib/tenantcall_phone.o: src/phone_lib/tenantcall_phone.cc
 
 $(PHONE_LIB): $(PHONE_OBJS) src/phone_lib/exports.map
 	$(PHONE_CXX) -shared -o $@ $(PHONE_OBJS) -Wl,--version-script=src/phone_lib/exports.map \
-		-Wl,-z,relro -Wl,-z,now -lphonenumber
+		-Wl,-z,relro -Wl,-z,now $(COPT) -lphonenumber
 
 .PHONY: phone-lib install-phone-lib uninstall-phone-lib
 ifeq ($(with_phonenumber),yes)
@@ -127,7 +127,7 @@ $(filter-out %/magic.o,$(HTTP_OBJS)): %.o: %.c
 
 $(HTTP_LIB): $(HTTP_OBJS) src/http_lib/exports.map
 	$(CC) -shared -o $@ $(HTTP_OBJS) -Wl,--version-script=src/http_lib/exports.map \
-		-Wl,-z,relro -Wl,-z,now -lcurl
+		-Wl,-z,relro -Wl,-z,now $(COPT) -lcurl
 
 .PHONY: http-lib install-http-lib uninstall-http-lib
 ifeq ($(with_http),yes)
@@ -190,7 +190,7 @@ lint:
 # Unit tests: the pure cores alone, with no server, under AddressSanitizer and UBSan.
 UNIT_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Isrc -Itest/unit -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all \
-	-Wno-unknown-warning-option -Wno-format-truncation
+	-Wno-unknown-warning-option -Wno-format-truncation $(COPT)
 UNIT_DIR = test/unit/bin
 UNIT_TESTS = $(patsubst test/unit/%.c,$(UNIT_DIR)/%,$(sort $(wildcard test/unit/test_*.c)))
 UNIT_CORES = $(patsubst src/%.c,$(UNIT_DIR)/%.o,$(sort $(wildcard src/*_core.c)))

@@ -13,6 +13,8 @@ copied programs find libraries and share files relative to themselves.
 
 PostgreSQL refuses to run as root: servers of root run as user postgres (or nobody).
 
+Servers are started through the command line in TC_SERVER, if it is set: under valgrind, say.
+
 Only the standard library is used, except by Cluster.connect(), which needs psycopg.
 """
 import os
@@ -20,6 +22,7 @@ import pathlib
 import pwd
 import random
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -330,7 +333,8 @@ class Cluster:
     def start(self, timeout=60, **changes):
         """Starts the server and waits until it takes connections."""
         self.write_conf(**changes)
-        argv = as_server_user([self.install.program("postgres"), "-D", self.data], self.attached)
+        argv = as_server_user([*shlex.split(os.environ.get("TC_SERVER", "")),
+                               self.install.program("postgres"), "-D", self.data], self.attached)
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=self.dir,
                                             stdin=subprocess.DEVNULL, env=environment(),
