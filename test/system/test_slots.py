@@ -24,7 +24,7 @@ def make_server(workspace, install, certificates):
             "max_connections": 560}).start()
         cluster.create_template()
         yield Desk(cluster, calcom)
-        cluster.stop("immediate")
+        cluster.discard()
         assert calcom.errors == []
 
 
