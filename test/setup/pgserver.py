@@ -232,12 +232,17 @@ class Install:
     @classmethod
     def build(cls, work, root=None):
         """Compiles the extension and installs it into a private tree."""
-        tree = pathlib.Path(root or work.dir / "install")
-        self = cls(tree, str(tree) + cls.pg_config("bindir"))
+        self = cls.bare(root or work.dir / "install")
+        self.make()
+        return self
+
+    @classmethod
+    def bare(cls, root):
+        """A private tree without the extension."""
+        self = cls(root, str(root) + cls.pg_config("bindir"))
         shutil.copytree(cls.pg_config("bindir"), self.bindir, symlinks=True)
         self._link(pathlib.Path(cls.pg_config("pkglibdir")), ())
         self._link(pathlib.Path(cls.pg_config("sharedir")), ("extension",))
-        self.make()
         return self
 
     @classmethod

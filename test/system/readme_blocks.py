@@ -8,8 +8,8 @@ A fenced block is told how to run by an HTML comment on the line above it:
     <!-- run: yes -->                       a ```sh block that can be run as it stands
 
 Each ```sql block is a psql session of its own; variables that \\gset sets go over to later ones.  A
-```text block that follows it must be the end of what it printed.  ```python blocks are programs,
-```conf blocks settings of the server, ```sh blocks are looked at by test_readme.py.
+```text block that follows it must be the end of what it printed.  ```python, ```js, ```php and ```c
+blocks are programs, ```conf blocks settings of the server, ```sh blocks are looked at by test_readme.py.
 """
 import collections
 import os
@@ -17,6 +17,7 @@ import pathlib
 import re
 import subprocess
 
+import clients
 import pgserver
 
 README = pgserver.REPO / "README.md"
@@ -111,13 +112,15 @@ class Reader:
             return f"must end with {error}, and with no other error, but: {state}\n{printed}"
         return None
 
-    def run_python(self, block):
-        """Runs a block as a Python program."""
+    def run_program(self, block):
+        """Runs a block as a program of its language."""
         text = block.text.replace(KEY_FILE, str(self.cluster.key_file))
-        done = subprocess.run(["/usr/bin/python3", "-c", text], stdout=subprocess.PIPE, text=True,
-                              stderr=subprocess.STDOUT, check=False,
-                              env=self.environment(PYTHONPATH=self.scratch))
+        argv = clients.program(block.language, text, self.scratch / "program")
+        done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, stderr=subprocess.STDOUT,
+                              check=False, env=self.environment(PYTHONPATH=self.scratch))
         return done.stdout, None if done.returncode == 0 else "does not run:\n" + done.stdout
+
+    run_python = run_js = run_php = run_c = run_program
 
     def run_sh(self, block):
         """Runs a block of client programs as superuser, in the scratch directory."""

@@ -8,10 +8,12 @@ import subprocess
 
 import pytest
 
+import clients
 import pgserver
 from pgserver import REPO
 from readme_blocks import CALENDAR, DATABASE, KEY_FILE, README, Reader, blocks, tidy
 
+RUN = ("sql", "python", "js", "php", "c")
 TINY_JWT = '''
 import base64, hashlib, hmac, json
 def encode(claims, key, algorithm, headers):
@@ -92,12 +94,15 @@ def accept(block, printed):
 
 @pytest.mark.limit(300)
 def test_every_block_runs(reader):
-    """Each SQL and Python block ends as README.md says, with the output that it shows."""
+    """Each block of SQL, and each program, ends as README.md says, with the output that it shows."""
     faults = []
     for block in blocks(README.read_text()):
         assert set(block.attributes) <= {"role", "error", "run"}, f"line {block.line}"
-        if block.language in ("sql", "python") or "run" in block.attributes:
-            printed, wrong = reader.run(block)
+        if block.language in RUN or "run" in block.attributes:
+            try:
+                printed, wrong = reader.run(block)
+            except clients.Unavailable:
+                continue  # test_clients.py says so
             if wrong and block.output is not None and os.environ.get("TC_README") == "accept":
                 accept(block, printed)
             elif wrong:
@@ -120,6 +125,8 @@ def test_commands_exist():
                 assert os.access(REPO / words[0], os.X_OK), words[0]
             elif words[:2] == ["apt", "install"]:
                 for package in words[2:]:
+                    if package.startswith("./build/deb/"):
+                        continue  # made by make deb, in the line before
                     assert re.sub(r"-\d+$", "-", package) in packages, package
             else:
                 assert words[:1] in ([], ["systemctl"]) or words[:2] == ["-u", "postgres"], line
@@ -127,8 +134,7 @@ def test_commands_exist():
 
 def test_languages():
     """There are no blocks that nobody runs."""
-    known = {"sql", "python", "sh", "conf", "mermaid"}
-    assert {block.language for block in blocks(README.read_text())} <= known
+    assert {block.language for block in blocks(README.read_text())} <= {*RUN, "sh", "conf", "mermaid"}
 
 
 def test_deviations_are_noticed(reader):
