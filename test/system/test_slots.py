@@ -191,6 +191,15 @@ def test_not_knowing_is_an_error(shop):
         assert shop.asked() == before + 1
 
 
+def test_a_key_that_the_calendar_refuses(shop):
+    """It is told, and not tried again and again."""
+    shop.admin.execute("SELECT tenantcall.set_credential(%s, 'of nobody', %s)", [shop.account, shop.calcom.url])
+    for _ in range(2):
+        state, detail = code_of(lambda: shop.slots(shop.shop, shop.cut, max_wait="30 s"))
+        assert (state, "unauthorized" in detail) == ("PT503", True), detail
+    assert shop.asked() <= 1
+
+
 def test_stale_while_it_is_asked_again(shop):
     """An answer beyond its time is given at once, and asked again behind the caller's back."""
     shop.cluster.reload(**{"tenantcall.slot_ttl": 0})
