@@ -9,6 +9,7 @@
 #   make asan       servers under sanitizers    make valgrind    unit and SQL tests under memcheck
 #   make bench      the budgets, side by side   make clean
 #   make bench-publish  longer: plots and figures for README.md
+#   make release-script keeps the install script of this version, for the tests of updates
 #   make installcheck   against a running server       make uninstall
 #   make dist       the archives of a release, from git's HEAD, in build/dist
 #   make deb        Debian packages of the sources as they stand, in build/deb; tested as installed
@@ -34,6 +35,10 @@ TC_HEADERS = $(wildcard $(TOP)/src/*.h)
 SQL_PARTS = $(sort $(wildcard $(TOP)/sql/[0-9][0-9]_*.sql))
 SQL_BUILT = sql/tenantcall--$(EXTVERSION).sql
 DATA_built = $(SQL_BUILT)
+
+# From older versions: sql/update/tenantcall--OLD--NEW.sql.  test_update.py holds them against fresh
+# installations, from each script in sql/released: make release-script keeps the present one there.
+DATA = $(patsubst $(TOP)/%,%,$(sort $(wildcard $(TOP)/sql/update/tenantcall--*--*.sql)))
 
 PG_CONFIG ?= pg_config
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
@@ -187,6 +192,14 @@ $(SQL_BUILT): $(SQL_PARTS) $(CONTROL)
 # PGXN wants the version in its own file: it is copied there from the control file.
 META.json: tenantcall.control
 	sed -i '/meta-spec/,$$!s/"version": *"[^"]*"/"version": "$(EXTVERSION)"/' $@
+
+# At a release, once and for all.
+.PHONY: release-script
+release-script: $(SQL_BUILT)
+	@mkdir -p $(TOP)/sql/released
+	@test ! -e $(TOP)/sql/released/$(notdir $(SQL_BUILT)) || \
+		{ echo "version $(EXTVERSION) was released before" >&2; false; }
+	cp $(SQL_BUILT) $(TOP)/sql/released/
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(TOP)/Makefile

@@ -36,6 +36,7 @@
 #include "quarantine.h"
 #include "rate.h"
 #include "refusals.h"
+#include "stat.h"
 #include "telephony.h"
 
 #define COMPANY_LIMIT "function_call"
@@ -375,6 +376,9 @@ tc_accept_function_call(PG_FUNCTION_ARGS)
 		delivery.unusable = "argument_too_long";
 	accept(&delivery, signature, &accepted);
 	tc_refusal_note(&delivery, &accepted.placement, accepted.outcome, accepted.reason);
+	tc_stat_delivery("function_call", accepted.outcome,
+					 delivery.verified_for != 0 ? delivery.verified_for
+												: accepted.placement.place.company_id);
 	return return_accepted(fcinfo, &delivery, &accepted);
 }
 

@@ -21,6 +21,7 @@
 #include "http.h"
 #include "key.h"
 #include "lifecycle.h"
+#include "maintenance.h"
 #include "outbox.h"
 #include "outbox_flight.h"
 #include "owner_guard.h"
@@ -30,6 +31,7 @@
 #include "slot_cache.h"
 #include "slot_fetch.h"
 #include "slot_generation.h"
+#include "stat.h"
 #include "stuck.h"
 #include "token.h"
 
@@ -42,6 +44,7 @@ void
 _PG_init(void)
 {
 	tc_ready_init();
+	tc_stat_init();
 	tc_context_init();
 	tc_confine_init();
 	tc_owner_guard_init();
@@ -62,5 +65,6 @@ _PG_init(void)
 	tc_outbox_init();
 	tc_outbox_send_init();
 	tc_stuck_init();
+	tc_maintenance_init();
 	MarkGUCPrefixReserved("tenantcall");
 }

@@ -38,6 +38,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BASE_CONF = {
     "listen_addresses": "",
     "shared_preload_libraries": EXTENSION,
+    "tenantcall.maintenance_interval": 0,  # what expires, expires when a test says so
     "shared_buffers": "64MB",
     "max_connections": 60,
     "max_prepared_transactions": 10,
@@ -281,7 +282,7 @@ class Cluster:
 
     started = []  # server processes of this program
 
-    def __init__(self, work, install, name="main", conf=None, init=True, attached=True):
+    def __init__(self, work, install, name="main", conf=None, init=True, attached=True, initdb=()):
         self.work = work
         self.install = install
         self.attached = attached  # does the server end with this program?
@@ -297,7 +298,7 @@ class Cluster:
         self._write_keys()
         self._own(self.dir, self.socket_dir)
         if init:
-            self._init()
+            self._init(initdb)
 
     def _own(self, *paths):
         """Gives paths to the server's user, closed to others."""
@@ -313,11 +314,11 @@ class Cluster:
         self.key_file.write_text("".join(lines))
         self._own(self.key_file)
 
-    def _init(self):
+    def _init(self, options):
         """Creates the data directory."""
         run(as_server_user([self.install.program("initdb"), "-D", self.data, "-U", "postgres",
                             "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
-                            "--no-instructions"]), "initdb", cwd=self.dir)
+                            "--no-instructions", *options]), "initdb", cwd=self.dir)
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as conf:
             conf.write("include = 'test.conf'\n")
 
@@ -402,11 +403,15 @@ class Cluster:
     def standby(self, name="standby", **conf):
         """A streaming copy of this server, started."""
         copy = Cluster(self.work, self.install, name, {**self.conf, **conf}, init=False)
-        run(as_server_user([self.install.program("pg_basebackup"), "-D", copy.data, "-R", "-X",
+        self.base_backup(copy, "-R")
+        return copy.start()
+
+    def base_backup(self, copy, *options):
+        """Copies this server's data, and key file, to a server that has not been initialized."""
+        run(as_server_user([self.install.program("pg_basebackup"), "-D", copy.data, *options, "-X",
                             "stream", "-c", "fast", "--no-sync", "-U", "postgres",
                             "-h", self.socket_dir, "-p", self.port]), "pg_basebackup", cwd=copy.dir)
         copy.key_file.write_text(self.key_file.read_text())
-        return copy.start()
 
     def promote(self):
         """Turns a standby into a primary."""

@@ -94,7 +94,7 @@ class ClientStage:
 
     def attack_text(self, language, way):
         """README.md's example, with test/clients/attack.* in place of what it tries."""
-        example = next(block.text for block in blocks(README.read_text())
+        example = next(block.text for block in blocks(README)
                        if block.language == language and MARK[language] in block.text)
         attack = (clients.SOURCES / f"attack.{ENDING.get(language, language)}").read_text()
         return example.split(MARK[language])[0].replace(DATABASE, self.database(way)) + attack

@@ -1,4 +1,4 @@
-"""The blocks of README.md: taken apart, and run on a server.
+"""The blocks of README.md and of the pages that follow it: taken apart, and run on a server.
 
 A fenced block is told how to run by an HTML comment on the line above it:
 
@@ -21,18 +21,26 @@ import clients
 import pgserver
 
 README = pgserver.REPO / "README.md"
+OPERATORS = pgserver.REPO / "docs/operators.md"
+REFERENCE = pgserver.REPO / "docs/reference.md"
+DOCUMENTS = (README, OPERATORS, REFERENCE)  # in the order in which they are read
 KEY_FILE = "/etc/postgresql/tenantcall.keys"  # as README.md has it
 CALENDAR = "https://api.cal.com"  # likewise; the reader's is a local one
 DATABASE = "frontdesk"
 
-Block = collections.namedtuple("Block", "line language attributes text output")
+Block = collections.namedtuple("Block", "path line language attributes text output")
 
 
-def blocks(text):
-    """The fenced blocks of a text in order; a text block belongs to the one before it."""
+def all_blocks():
+    """The fenced blocks of all documents, in order."""
+    return [block for path in DOCUMENTS for block in blocks(path)]
+
+
+def blocks(path):
+    """The fenced blocks of a document in order; a text block belongs to the one before it."""
     found = []
     attributes, fence = {}, None
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(path.read_text().split("\n"), 1):
         comment = re.match(r"<!-- (.*) -->$", line)
         if fence is not None and line == "```":
             language, start, lines, given = fence
@@ -40,7 +48,7 @@ def blocks(text):
             if language == "text" and found and found[-1].output is None:
                 found[-1] = found[-1]._replace(output=body)
             elif language != "text":
-                found.append(Block(start, language, given, body, None))
+                found.append(Block(path, start, language, given, body, None))
             fence, attributes = None, {}
         elif fence is not None:
             fence[2].append(line)

@@ -36,7 +36,7 @@ class Application:
         shutil.copytree(SKELETON, directory)
         for name in ("bootstrap/cache", "storage", "routes"):
             (directory / name).mkdir(exist_ok=True, parents=True)
-        for block in blocks(PAGE.read_text()):
+        for block in blocks(PAGE):
             if block.language == "php":
                 path = directory / re.match(r"// (\S+)\n", block.text)[1]
                 path.parent.mkdir(exist_ok=True, parents=True)
@@ -65,7 +65,7 @@ def stage(workspace, install):
     """Server, companies, and the roles of the page."""
     made = ClientStage(workspace, install)
     made.sql("DROP TABLE notes")
-    for block in blocks(PAGE.read_text()):
+    for block in blocks(PAGE):
         if block.language == "sql" and "CREATE ROLE" in block.text:
             made.sql(block.text)
     yield made
@@ -173,7 +173,7 @@ def test_webhooks(stage, app, way):
 
 def test_phpunit(stage, app):
     """The page's tests pass in test mode, and only there."""
-    for block in blocks(PAGE.read_text()):
+    for block in blocks(PAGE):
         if "laravel_test" in block.text:
             assert "but received 403" in app.run("/usr/bin/phpunit", good=False)
             stage.sql(block.text.replace("laravel_test", DATABASE))
