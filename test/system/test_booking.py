@@ -132,7 +132,7 @@ def stage(workspace, install):
     stage.sql(f"SELECT tenantcall.set_webhook_key('calcom', 'k1', '{SECRET}');"
               f"CREATE ROLE {GATEWAY} LOGIN; SELECT tenantcall.grant_gateway('{GATEWAY}')")
     yield stage
-    server.stop("immediate")
+    server.discard()
 
 
 def made_once(calcom, company, appointment):
