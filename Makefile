@@ -5,8 +5,11 @@
 #   make check-unit unit tests under sanitizers make matrix      build and test on 15, 17 and 18
 #   make fuzz       fuzzers, FUZZ_SECONDS each
 #   make format     clang-format                make lint        static checks
+#   make tidy       clang-tidy, cppcheck        make coverage    lines that no test runs, and why
+#   make asan       servers under sanitizers    make valgrind    unit and SQL tests under memcheck
 #   make bench      the budgets, side by side   make clean
 #   make bench-publish  longer: plots and figures for README.md
+#   make soak       everything at once while processes are killed, SOAK_MINUTES=30
 #   make release-script keeps the install script of this version, for the tests of updates
 #   make installcheck   against a running server       make uninstall
 #   make dist       the archives of a release, from git's HEAD, in build/dist
@@ -91,7 +94,8 @@ TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(o
 UNIT_CC := $(if $(filter command environment,$(origin CC)),$(CC),gcc)
 
 # These goals bring what they need with them, the server's headers included.
-FREE_GOALS = test demo bench bench-publish fuzz matrix check-unit format lint clean distclean META.json unit-programs \
+FREE_GOALS = test demo bench bench-publish soak soak-publish fuzz matrix check-unit format lint coverage asan valgrind tidy \
+	clean distclean META.json unit-programs \
 	help dist deb \
 	test/unit/%
 
@@ -105,7 +109,8 @@ clean:
 	rm -rf $(EXTRA_CLEAN) src/*.o src/*.bc tenantcall.so
 endif
 
-.PHONY: test demo bench bench-publish fuzz matrix check-unit format lint help dist deb
+.PHONY: test demo bench bench-publish soak soak-publish fuzz matrix check-unit format lint coverage asan valgrind tidy \
+	help dist deb
 
 # A build elsewhere has the same directories; pg_regress looks for expected output where it runs.
 ifneq ($(TOP),.)
@@ -236,6 +241,16 @@ bench-publish:
 	@$(TEST_ENV) test/setup/packages bench
 	@$(TEST_ENV) test/bench/curves.py --publish
 
+SOAK_MINUTES ?= 30
+soak:
+	@$(TEST_ENV) test/setup/packages
+	@$(TEST_ENV) SOAK_MINUTES='$(SOAK_MINUTES)' test/soak/run
+
+# The same; writes docs/soak.svg.
+soak-publish:
+	@$(TEST_ENV) test/setup/packages bench
+	@$(TEST_ENV) SOAK_MINUTES='$(SOAK_MINUTES)' test/soak/run --publish
+
 matrix:
 	@test/matrix
 
@@ -246,10 +261,14 @@ format:
 lint:
 	@$(TEST_ENV) test/lint
 
+# Each takes minutes, and packages of its own; see the head of test/quality/<target>.
+coverage asan valgrind tidy:
+	@$(TEST_ENV) test/quality/$@
+
 # Unit tests: the pure cores alone, with no server, under AddressSanitizer and UBSan.
 UNIT_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -Werror -Isrc -Itest/unit -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all \
-	-Wno-unknown-warning-option -Wno-format-truncation
+	-Wno-unknown-warning-option -Wno-format-truncation $(COPT)
 UNIT_DIR = test/unit/bin
 UNIT_TESTS = $(patsubst test/unit/%.c,$(UNIT_DIR)/%,$(sort $(wildcard test/unit/test_*.c)))
 UNIT_CORES = $(patsubst src/%.c,$(UNIT_DIR)/%.o,$(sort $(wildcard src/*_core.c)))

@@ -138,8 +138,10 @@ minute_of(const char *key, const char *text)
 	int minute;
 	int end = -1;
 
-	if (text == NULL || sscanf(text, "%2d:%2d%n", &hour, &minute, &end) != 2 || text[end] != '\0' ||
-		hour < 0 || minute < 0 || minute > 59 || hour * 60 + minute > TC_DAY_MINUTES)
+	/* sscanf() would take blanks and signs; two digits fit */
+	if (text == NULL || text[strspn(text, "0123456789:")] != '\0' ||
+		sscanf(text, "%2d:%2d%n", &hour, &minute, &end) != 2 || /* NOLINT(cert-err34-c) */
+		text[end] != '\0' || minute > 59 || hour * 60 + minute > TC_DAY_MINUTES)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("preference \"%s\" is no time of day", key),
 						errhint("Write it as HH:MM, for example \"14:30\".")));
@@ -198,7 +200,7 @@ read_preference(Jsonb *preference, TcAlternativesRequest *request)
 	{
 		if (token == WJB_KEY)
 			key = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (token == WJB_VALUE)
+		else if (token == WJB_VALUE && key != NULL)
 			take_preference(request, key,
 							value.type == jbvString
 								? pnstrdup(value.val.string.val, value.val.string.len)

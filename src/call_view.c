@@ -143,6 +143,7 @@ typedef struct ContextKey
 	TransactionId xmax;
 	uint32 xcnt;
 	int32 subxcnt;
+	uint32 unused; /* 0: keys are compared as bytes, so there is no padding */
 } ContextKey;
 
 /* The last answer of call_context(), in a memory context of its own. */

@@ -77,6 +77,7 @@ wipe(void)
 void
 tc_http_credentials_refresh(void)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	CommitTransactionCommand();
 	if (known != NULL && !stale && loaded_under == PgReloadTime &&
@@ -95,6 +96,7 @@ visit_secret(HeapTuple tuple, TupleDesc desc, void *arg)
 	char *base_url = tc_row_text(tuple, desc, "base_url");
 	char *key_id = tc_row_text(tuple, desc, "key_id");
 	size_t len = base_url != NULL ? strlen(base_url) : 0;
+	size_t size;
 	Datum cipher;
 	char *plain;
 
@@ -106,11 +108,9 @@ visit_secret(HeapTuple tuple, TupleDesc desc, void *arg)
 	{
 		if (base_url[len - 1] == '/')
 			len--;
-		credential->authorization =
-			MemoryContextAlloc(credentials_context,
-							   strlen(plain) + sizeof("Authorization: Bearer "));
-		strcpy(credential->authorization, "Authorization: Bearer ");
-		strcat(credential->authorization, plain);
+		size = strlen(plain) + sizeof("Authorization: Bearer ");
+		credential->authorization = MemoryContextAlloc(credentials_context, size);
+		snprintf(credential->authorization, size, "Authorization: Bearer %s", plain);
 		credential->base_url = MemoryContextAlloc(credentials_context, len + 1);
 		strlcpy(credential->base_url, base_url, len + 1);
 	}
@@ -150,6 +150,7 @@ load(TcHttpCredential *credential)
 static void
 load_protected(void *arg)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (tc_hold_extension())
 		load(arg);

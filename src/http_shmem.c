@@ -91,13 +91,6 @@ tc_http_shmem_init(void)
 	shmem_startup_hook = http_shmem_startup;
 }
 
-/* Is it there? */
-bool
-tc_http_shmem_ready(void)
-{
-	return shared != NULL;
-}
-
 /* The lock. */
 LWLock *
 tc_http_lock(void)

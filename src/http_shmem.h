@@ -54,7 +54,6 @@ typedef struct TcHttpEntry
 } TcHttpEntry;
 
 extern void tc_http_shmem_init(void);
-extern bool tc_http_shmem_ready(void);
 
 /* Nanoseconds of a clock that nobody sets. */
 extern int64 tc_http_now(void);

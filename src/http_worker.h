@@ -29,7 +29,7 @@ extern void tc_http_queue_init(void);
 extern void tc_http_dispatch(long *wait);
 /* Tells sources of everything that has ended; true if there was anything. */
 extern bool tc_http_deliver(void);
-extern bool tc_http_busy(int *under_way);
+extern bool tc_http_busy(int *number);
 extern bool tc_http_refusals(void); /* is there anything to tell already? */
 /* At the end of the worker: tells sources that nothing more will come. */
 extern void tc_http_shut_down(int64 until);

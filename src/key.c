@@ -111,7 +111,7 @@ read_file(char *text)
 	if (key_file == NULL || key_file[0] == '\0')
 		fail("The setting tenantcall.key_file is empty.");
 	/* relative to the data directory, where every server process runs; never wait for a pipe */
-	fd = OpenTransientFile(key_file, O_RDONLY | O_NONBLOCK | PG_BINARY);
+	fd = OpenTransientFile(key_file, O_RDONLY | O_NONBLOCK);
 	if (fd < 0)
 		fail(psprintf("Could not open file \"%s\": %s.", key_file, strerror(errno)));
 	check_file(fd);

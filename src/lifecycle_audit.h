@@ -19,7 +19,7 @@ typedef struct TcAudit TcAudit;
 extern TcAudit *tc_audit_prepare(Relation rel, const char *audit_name);
 
 /* Writes one move; from_state is NULL for a row that begins. */
-extern void tc_audit_write(const TcAudit *audit, TupleTableSlot *row, const char *from_state,
+extern void tc_audit_write(const TcAudit *audit, TupleTableSlot *moved, const char *from_state,
 						   const char *to_state);
 
 #endif /* TC_LIFECYCLE_AUDIT_H */

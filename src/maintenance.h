@@ -70,7 +70,7 @@ typedef struct TcMaintenanceRun
 
 extern void tc_maintenance_init(void);
 /* Runs the job, within a transaction; false if the next must not follow. */
-extern bool tc_maintenance_run(const TcMaintenanceRun *run, int job);
+extern bool tc_maintenance_run(const TcMaintenanceRun *run, int number);
 
 /* maintenance_worker.c */
 extern void tc_maintenance_worker_init(void);

@@ -58,18 +58,6 @@ tc_phone_parse(const char *text, int len, int64 *phone)
 	return true;
 }
 
-/* Parses an international number with separators, or a tel: URI, without raising. */
-bool
-tc_phone_parse_loose(const char *text, int len, int64 *phone)
-{
-	int64_t value;
-
-	if (tc_phone_core_parse_loose(text, len, &value) != TC_PHONE_OK)
-		return false;
-	*phone = value;
-	return true;
-}
-
 /* The canonical text of a number, palloc'd. */
 char *
 tc_phone_format(int64 phone)

@@ -12,12 +12,6 @@
 /* Parses a canonical number ("+4930123456"); says false, and never raises, on anything else. */
 extern bool tc_phone_parse(const char *text, int len, int64 *phone);
 
-/*
- * The same, of an international number with separators, or as a tel: URI.  What it refuses may
- * still be a number to someone who knows a region.
- */
-extern bool tc_phone_parse_loose(const char *text, int len, int64 *phone);
-
 /* Parses what people write, or raises; region may be NULL. */
 extern int64 tc_phone_require(const char *number, const char *region);
 

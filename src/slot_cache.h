@@ -14,7 +14,7 @@
 #define TC_SLOT_MAX_DAYS 62
 #define TC_SLOT_MAX_STARTS 8192 /* of one answer */
 #define TC_SLOT_MAX_TAKEN 16	/* that one answer keeps */
-#define TC_SLOT_ANY_AGE -1
+#define TC_SLOT_ANY_AGE (-1)
 
 /*
  * What a calendar is asked, and the key of its answer: compared byte by byte, so clear it before

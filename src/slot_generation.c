@@ -134,16 +134,6 @@ tc_slot_taken_generation(int64 company_id, const char *credential, int64 event_t
 	return generation;
 }
 
-/* The calendar changed now. */
-void
-tc_slot_changed(const char *credential, int64 event_type_id)
-{
-	pg_atomic_fetch_add_u64(credential == NULL
-								? &shared->everything
-								: &shared->counter[counter_of(ANYBODY, credential, event_type_id)],
-							1);
-}
-
 /* Forgets what was noted; the memory goes with the transaction. */
 static void
 forget_pending(void)

@@ -15,9 +15,6 @@ extern void tc_slot_generation_init(void);
  */
 extern uint64 tc_slot_generation(int64 company_id, const char *credential, int64 event_type_id);
 
-/* The calendar changed now; credential NULL: any of this database may have. */
-extern void tc_slot_changed(const char *credential, int64 event_type_id);
-
 /* It changes when this transaction commits (and not if it does not). */
 extern void tc_slot_changed_at_commit(const char *credential, int64 event_type_id);
 

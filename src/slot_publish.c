@@ -57,20 +57,6 @@ tc_slot_cache_recover(void)
 	LWLockRelease(tc_slot_lock);
 }
 
-/* Is somebody waiting, and until when? */
-bool
-tc_slot_cache_is_live(const TcSlotFetch *fetch, TimestampTz *deadline)
-{
-	TcSlotEntry *entry = &tc_slot_entries[fetch->entry];
-	bool live;
-
-	LWLockAcquire(tc_slot_lock, LW_SHARED);
-	live = entry->fetch_no == fetch->fetch_no && entry->live;
-	*deadline = entry->wanted_until;
-	LWLockRelease(tc_slot_lock);
-	return live;
-}
-
 /* The entry of a fetch; NULL: it is not waited for any more. */
 static TcSlotEntry *
 entry_of(const TcSlotFetch *fetch)

@@ -24,9 +24,6 @@ typedef struct TcSlotFetch
 extern bool tc_slot_cache_next(TcSlotFetch *fetch);
 extern void tc_slot_cache_recover(void);
 
-/* Is somebody waiting for what began as a refresh?  Then until when? */
-extern bool tc_slot_cache_is_live(const TcSlotFetch *fetch, TimestampTz *deadline);
-
 /*
  * The job ran out of time.  True: somebody came later who has time left, and the question is in
  * the queue again.

@@ -26,7 +26,7 @@ typedef struct TcSlotWish
  * branch's hours and the service's notice, less what is held and booked here.  Raises PT503 when
  * the calendar's answer is not known in time.
  */
-extern TimestampTz *tc_slots_free(const TcCalendar *calendar, const TcSlotWish *wish, int *count);
+extern TimestampTz *tc_slots_free(const TcCalendar *calendar, const TcSlotWish *asked, int *count);
 
 /* For functions that have to do with slots: the tenant (raises PT403 without). */
 extern const TcContext *tc_slots_tenant(void);

@@ -201,7 +201,7 @@ tc_time_print_iso(int64_t time, char out[TC_TIME_ISO_LEN + 1])
 	int64_t seconds = time / TC_TIME_SECOND - (time % TC_TIME_SECOND < 0);
 	int64_t days = seconds / SECONDS_OF_DAY - (seconds % SECONDS_OF_DAY < 0);
 	int of_day = (int) (seconds - days * SECONDS_OF_DAY);
-	int milliseconds = (int) ((time - seconds * TC_TIME_SECOND) / 1000);
+	int milliseconds;
 	char buffer[80];
 	Civil civil;
 
@@ -209,6 +209,7 @@ tc_time_print_iso(int64_t time, char out[TC_TIME_ISO_LEN + 1])
 	if (days < days_of(1, 1, 1) || days > days_of(9999, 12, 31))
 		return false;
 	date_of(days, &civil);
+	milliseconds = (int) ((time - seconds * TC_TIME_SECOND) / 1000);
 	(void) snprintf(buffer, sizeof(buffer), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", civil.year,
 					civil.month, civil.day, of_day / 3600, of_day / 60 % 60, of_day % 60,
 					milliseconds);

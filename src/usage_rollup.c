@@ -136,8 +136,8 @@ execute_for(TcStatement *statement, int64 company_id, Datum first, Datum second)
 	TcParams params = {0};
 
 	tc_param_int8(&params, company_id);
-	for (int i = 1; i < statement->nparams; i++)
-		tc_param_datum(&params, values[i - 1], false);
+	for (int i = 0; i < statement->nparams - 1 && i < (int) lengthof(values); i++)
+		tc_param_datum(&params, values[i], false);
 	return tc_execute(statement, &params);
 }
 

@@ -13,6 +13,8 @@ copied programs find libraries and share files relative to themselves.
 
 PostgreSQL refuses to run as root: servers of root run as user postgres (or nobody).
 
+Servers are started through the command line in TC_SERVER, if it is set: under valgrind, say.
+
 Only the standard library is used, except by Cluster.connect(), which needs psycopg.
 """
 import os
@@ -20,6 +22,7 @@ import pathlib
 import pwd
 import random
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -336,7 +339,8 @@ class Cluster:
     def start(self, timeout=60, **changes):
         """Starts the server and waits until it takes connections."""
         self.write_conf(**changes)
-        argv = as_server_user([self.install.program("postgres"), "-D", self.data], self.attached)
+        argv = as_server_user([*shlex.split(os.environ.get("TC_SERVER", "")),
+                               self.install.program("postgres"), "-D", self.data], self.attached)
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=self.dir,
                                             stdin=subprocess.DEVNULL, env=environment(),
@@ -365,6 +369,10 @@ class Cluster:
         """Stops the server: smart, fast or immediate."""
         signum = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
         self._signal(signum, timeout)
+
+    def discard(self):
+        """Stops a server of which nothing is needed any more: at once, or as TC_END says."""
+        self.stop(os.environ.get("TC_END", "immediate"))
 
     def kill9(self):
         """Kills the server as a crash would, and waits until its children are gone as well."""

@@ -121,6 +121,24 @@ FROM telephony.appointments AS a LEFT JOIN telephony.appointments AS f ON f.appo
 LEFT JOIN telephony.slot_holds AS h ON h.hold_id = a.hold_id ORDER BY a.uid COLLATE "C";
 COMMIT;
 
+-- the company's own key says whose it is, but not what it is about; an event type that the company has not is another's
+SELECT t.trigger, pg_temp.take(pg_temp.hook(t.trigger, 11, t.uid, t.event_type, 12, t.more), 'key of b') AS taken
+FROM (VALUES ('BOOKING_CREATED', NULL, 8832, '{}'::jsonb), ('BOOKING_CREATED', 'cal-u1', 7777, '{}'),
+             ('BOOKING_CANCELLED', NULL, 8832, '{}'), ('BOOKING_CANCELLED', 'cal-u2', 7777, '{}'), ('BOOKING_REJECTED', 'cal-u3', 7777, '{}'),
+             ('BOOKING_RESCHEDULED', NULL, 8832, '{}'), ('BOOKING_RESCHEDULED', 'cal-u4', 7777, '{"rescheduleUid": "cal-u0"}'),
+             ('BOOKING_NO_SHOW_UPDATED', NULL, NULL, '{"bookingUid": "cal-u5"}'), ('BOOKING_PAID', 'cal-u6', 8832, '{}'),
+             ('BOOKING_CREATED', 'cal-u7', 8832, '{"startTime": null}'), ('BOOKING_CANCELLED', 'cal-u8', 8832, '{"startTime": null}')) AS t (trigger, uid, event_type, more);
+-- no time of making: the bytes tell one message from another
+SELECT pg_temp.take('{"triggerEvent": "BOOKING_CREATED", "payload": {"uid": "cal-u9", "eventTypeId": 8832, "startTime": "2050-06-13T10:00:00Z", "length": 45}}', 'key of b')
+FROM generate_series(1, 2);
+-- moved without saying until when, or when at all: as long as before, and when it was
+SELECT pg_temp.take(pg_temp.hook('BOOKING_RESCHEDULED', 12, 'cal-u9b', 8832, 14, '{"rescheduleUid": "cal-u9", "endTime": null}'), 'key of b');
+SELECT pg_temp.take(pg_temp.hook('BOOKING_RESCHEDULED', 13, 'cal-u9c', 8832, 14, '{"rescheduleUid": "cal-u9b", "startTime": null, "endTime": null}'), 'key of b');
+BEGIN;
+SELECT tenantcall.enter(:b);
+SELECT uid, status, starts_at, ends_at - starts_at AS length FROM telephony.appointments WHERE uid LIKE 'cal-u%' ORDER BY uid COLLATE "C";
+COMMIT;
+
 -- our own orders: the echo confirms what is on its way, and orders nothing
 BEGIN;
 SELECT tenantcall.enter(:a, 8301);

@@ -87,11 +87,16 @@ SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now(), 2, '{"w
 SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now(), 2, '{"from": "25:00"}')$$);
 SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now(), 2, '{"from": 9}')$$);
 SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now(), 2, '{"from": "14:00", "to": "13:00"}')$$);
+SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now(), 2, '{"exact": "9:5x"}')$$);
+SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now(), 2, '{"exact": " 9:30"}')$$);
+SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now(), 2, '{"exact": "+9:-1"}')$$);
 -- a window that is over has no slots, whatever the calendar says
 SELECT pg_temp.ask(:a, 8101, $$tenantcall.available_slots(8001, now() - '2 days'::interval, now() - '1 day'::interval)$$);
 -- this database has no worker: not knowing is an error, never "no slots"
 SELECT pg_temp.ask(:a, 8101, $$tenantcall.available_slots(8001, now(), now() + '1 day')$$);
 SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now())$$);
+SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now(), 2, '{"exact": "24:00"}')$$);
+SELECT pg_temp.ask(:a, 8101, $$tenantcall.alternative_slots(8001, now(), 2, '{"window": "morning"}')$$);
 
 -- keys of the application's caches: of all tenants for a gateway, of its own for whoever has entered
 \pset tuples_only off

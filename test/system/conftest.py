@@ -124,7 +124,7 @@ def cluster(workspace, install):
     server = pgserver.Cluster(workspace, install, "shared").start()
     server.create_template()
     yield server
-    server.stop("immediate")
+    server.discard()
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def make_cluster(workspace, install):
 
     yield make
     for server in servers:
-        server.stop("immediate")
+        server.discard()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ def shared_stage(workspace, install):
     stage = Stage(server)
     stage.wait_for_worker()
     yield stage
-    server.stop("immediate")
+    server.discard()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def stage(workspace, install):
     stage.preload = preload
     stage.wait_for_worker()
     yield stage
-    server.stop("immediate")
+    server.discard()
 
 
 def arrivals(calcom):

@@ -50,7 +50,7 @@ def server(workspace, install):
     server.create_database("app")
     server.sql(POLICIES, dbname="app")
     yield server
-    server.stop("immediate")
+    server.discard()
 
 
 class Victim:

@@ -22,7 +22,7 @@ def test_standby(make_cluster):
     server.wait_for_replay(copy)
     assert copy.sql("SELECT n, tenantcall.current_company_id() IS NULL FROM t",
                     dbname="app") == "7|t"
-    server.stop("immediate")
+    server.discard()
     copy.promote()
     copy.sql("INSERT INTO t VALUES (8)", dbname="app")
     assert copy.sql("SELECT count(*) FROM t", dbname="app") == "2"

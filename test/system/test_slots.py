@@ -24,7 +24,7 @@ def make_server(workspace, install, certificates):
             "max_connections": 560}).start()
         cluster.create_template()
         yield Desk(cluster, calcom)
-        cluster.stop("immediate")
+        cluster.discard()
         assert calcom.errors == []
 
 
@@ -189,6 +189,15 @@ def test_not_knowing_is_an_error(shop):
             state, detail = code_of(lambda: shop.slots(company, service))
             assert (state, reason in detail) == ("PT503", True), detail
         assert shop.asked() == before + 1
+
+
+def test_a_key_that_the_calendar_refuses(shop):
+    """It is told, and not tried again and again."""
+    shop.admin.execute("SELECT tenantcall.set_credential(%s, 'of nobody', %s)", [shop.account, shop.calcom.url])
+    for _ in range(2):
+        state, detail = code_of(lambda: shop.slots(shop.shop, shop.cut, max_wait="30 s"))
+        assert (state, "unauthorized" in detail) == ("PT503", True), detail
+    assert shop.asked() <= 1
 
 
 def test_stale_while_it_is_asked_again(shop):

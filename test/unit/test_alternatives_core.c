@@ -178,6 +178,32 @@ test_names(void)
 	CHECK_INT(tc_strategy_of("tomorrow"), TC_N_STRATEGIES);
 }
 
+/* Never a workday. */
+static bool
+holiday(int32_t day, const void *arg)
+{
+	(void) day;
+	(void) arg;
+	return false;
+}
+
+/* Where nobody works, the next workday has no slot. */
+static void
+test_no_workday(void)
+{
+	TcMoment slots[] = {moment(MONDAY + 1, 600), moment(MONDAY + 2, 600)};
+	TcStrategy unknown = {TC_N_STRATEGIES, 0, 7, 0, 0};
+	TcAlternativesRequest request = request_of(moment(MONDAY, 600), 2);
+	TcAlternative chosen[MAX];
+
+	request.is_workday = holiday;
+	request.strategies = shipped + 1; /* the next workday alone */
+	request.nstrategies = 1;
+	CHECK_INT(tc_alternatives_choose(&request, slots, 2, chosen), 0);
+	request.strategies = &unknown;
+	CHECK_INT(tc_alternatives_choose(&request, slots, 2, chosen), 0);
+}
+
 int
 main(void)
 {
@@ -189,5 +215,6 @@ main(void)
 	RUN(test_preference);
 	RUN(test_all_subsets);
 	RUN(test_names);
+	RUN(test_no_workday);
 	return unit_summary();
 }

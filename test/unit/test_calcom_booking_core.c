@@ -72,6 +72,9 @@ no_booking(void)
 	CHECK_INT(parse(OK("{\"uid\":\"u\"}")), TC_CALCOM_WRONG_SHAPE);
 	CHECK_INT(parse(OK("{\"status\":\"accepted\"}")), TC_CALCOM_WRONG_SHAPE);
 	CHECK_INT(parse(OK("{\"uid\":1,\"status\":\"accepted\"}")), TC_CALCOM_WRONG_SHAPE);
+	CHECK_INT(parse(OK("{\"uid\":\"u\",\"status\":\"accepted\",\"eventTypeId\":\"x\"}")),
+			  TC_CALCOM_WRONG_SHAPE);
+	CHECK_INT(parse("{\"status\":1,\"data\":{}}"), TC_CALCOM_WRONG_SHAPE);
 	CHECK_INT(parse(OK("{\"uid\":\"u\",\"status\":\"accepted\",\"start\":\"soon\"}")),
 			  TC_CALCOM_WRONG_SHAPE);
 	CHECK_INT(parse(OK("[]")), TC_CALCOM_WRONG_SHAPE);
@@ -155,6 +158,7 @@ reservations(void)
 	CHECK_INT(tc_calcom_parse_reservation(body->text, body->len, uid, &until),
 			  TC_CALCOM_WRONG_SHAPE);
 	CHECK_STR(uid, "");
+	CHECK_INT(tc_calcom_parse_reservation("{", 1, uid, &until), TC_CALCOM_NOT_JSON);
 }
 
 int

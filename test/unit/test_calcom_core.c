@@ -131,6 +131,8 @@ garbled(void)
 	CHECK_INT(classify(302, ""), TC_CALCOM_GARBLED);
 	CHECK_INT(classify(204, ""), TC_CALCOM_GARBLED);
 	CHECK_INT(classify(999, ERROR("x")), TC_CALCOM_GARBLED);
+	(void) classify(400, "{\"status\":\"error\",\"error\":\"plain\"}");
+	CHECK_STR(verdict.reason, "plain");
 }
 
 /* A message of any length, with whatever is in it, becomes one short line. */

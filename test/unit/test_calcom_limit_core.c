@@ -63,6 +63,7 @@ resets(void)
 	CHECK_INT(reset("999999999"), 3600);
 	CHECK_INT(reset("9999999999"), 3600);
 	CHECK_INT(reset("9223372036854775807"), 3600);
+	CHECK_INT(reset("9223372036854775807.5"), -1);
 	CHECK_INT(reset("soon"), -1);
 }
 

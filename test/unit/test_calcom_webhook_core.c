@@ -110,6 +110,8 @@ no_webhook(void)
 	CHECK_INT(parse("[]"), TC_CALCOM_WRONG_SHAPE);
 	CHECK_INT(parse("{\"triggerEvent\":1}"), TC_CALCOM_WRONG_SHAPE);
 	CHECK_INT(parse("{\"triggerEvent\":\"\"}"), TC_CALCOM_WRONG_SHAPE);
+	CHECK_INT(parse("{\"triggerEvent\":\"BOOKING_CREATED\",\"payload\":{\"uid\":1}}"),
+			  TC_CALCOM_WRONG_SHAPE);
 	CHECK_INT(parse("{\"triggerEvent\":\"BOOKING_CREATED\",\"createdAt\":\"now\"}"),
 			  TC_CALCOM_WRONG_SHAPE);
 	CHECK_STR(webhook.trigger_name, "");

@@ -70,6 +70,8 @@ test_agreement(void)
 	CHECK(!tc_context_agrees(&by_id, &branch) && !tc_context_agrees(&branch, &by_id));
 	CHECK(tc_context_agrees(&branch, &branch_full));
 	CHECK(!tc_context_agrees(&nobody, &by_id) && !tc_context_agrees(&by_id, &nobody));
+	tc_context_complete(&nobody, &branch);
+	CHECK(tc_context_equal(&nobody, &branch));
 	tc_context_complete(&by_id, &full);
 	CHECK(tc_context_equal(&by_id, &full));
 	tc_context_complete(&branch, &branch_full);

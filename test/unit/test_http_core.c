@@ -105,7 +105,12 @@ test_origins(void)
 									  "https://a\\b",
 									  "https://[::1%25eth0]"};
 	TcHttpOrigin origin;
+	char text[512];
 
+	memset(text, 'a', sizeof(text));
+	memcpy(text, "https://", 8);
+	text[sizeof(text) - 1] = '\0';
+	CHECK(!tc_http_origin(text, &origin)); /* a host of more than 253 letters */
 	CHECK(tc_http_origin("https://API.Cal.com", &origin));
 	CHECK_STR(origin.host, "api.cal.com");
 	CHECK_INT(origin.port, 443);

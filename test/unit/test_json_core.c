@@ -71,6 +71,7 @@ not_json(void)
 		"{\"a\":[,1]}",
 		"{\"a\":{\"b\":1,}}",
 		"{\"a\":\"\\",
+		"{\"a\":",
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)

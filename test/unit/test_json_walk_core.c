@@ -136,6 +136,21 @@ writes(void)
 	CHECK_STR(out, "Europe%2FBerlin%20%2B%26%3F%23%25%C3%A4~");
 }
 
+/* What a string must not contain is escaped, shortly where JSON knows how. */
+static void
+escapes(void)
+{
+	char out[64];
+	TcWriter writer;
+	TcJsonMember value;
+
+	tc_write_begin(&writer, out, sizeof(out));
+	tc_write_string(&writer, "\b\f\n\r\t\"\\\x01\x1f");
+	CHECK_INT(tc_write_end(&writer), 28);
+	CHECK_STR(out, "\"\\b\\f\\n\\r\\t\\\"\\\\\\u0001\\u001F\"");
+	CHECK(tc_json_value(out, strlen(out), &value) && !tc_json_clip(&value, out, 0));
+}
+
 /* The last byte is the final zero's; invalid UTF-8 cannot be written. */
 static void
 fails_for_good(void)
@@ -167,5 +182,6 @@ main(void)
 	RUN(gets_and_clips);
 	RUN(writes);
 	RUN(fails_for_good);
+	RUN(escapes);
 	return unit_summary();
 }

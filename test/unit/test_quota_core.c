@@ -235,6 +235,22 @@ test_no_limit(void)
 	CHECK(tc_quota_take(&quota, 70 * S, 0));
 }
 
+/* A quota of which nobody made use for years is what it was. */
+static void
+test_after_years(void)
+{
+	TcQuotaRules rules = {120, 20, 60 * S};
+	int64_t now = 0;
+	TcQuota quota;
+
+	tc_quota_init(&quota, &rules, now);
+	for (int turn = 0; turn < 20; turn++)
+	{
+		now += INT64_MAX / 40;
+		CHECK(tc_quota_take(&quota, now, 0));
+	}
+}
+
 int
 main(void)
 {
@@ -245,5 +261,6 @@ main(void)
 	RUN(test_window_left);
 	RUN(test_refused);
 	RUN(test_no_limit);
+	RUN(test_after_years);
 	return unit_summary();
 }

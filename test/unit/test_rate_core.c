@@ -761,10 +761,27 @@ test_faulty_variant(void)
 	printf("the variant that rounds down was caught %ld times\n", disagreements);
 }
 
+/* No cost, no refund; a bucket of long ago lacks nothing, whatever becomes of its policy. */
+static void
+test_long_after(void)
+{
+	const int64_t long_after = INT64_MAX / 2;
+	TcRateMath math;
+	TcRateState state = {0, 5};
+
+	CHECK(tc_rate_setup(&math, 10, INT64_C(1000000000), 10) == TC_RATE_OK);
+	CHECK_INT(tc_rate_refund(&math, state, 0, state, 0), 5);
+	CHECK_INT(tc_rate_refund(&math, state, 0, state, 11), 5);
+	tc_rate_convert(&math, &math, TC_RATE_PROPORTIONAL, long_after, long_after, &state);
+	CHECK_INT(state.base, long_after);
+	CHECK_INT(state.s, 0);
+}
+
 int
 main(void)
 {
 	RUN(test_limits);
+	RUN(test_long_after);
 	RUN(test_burst);
 	RUN(test_reserve);
 	RUN(test_alternating);
