@@ -55,8 +55,7 @@ typedef struct TcStatShared
 {
 	LWLock *lock; /* to take a place; for databases and keys */
 	TimestampTz since;
-	uint32 ncompanies; /* the first entries; the rest are for databases themselves */
-	uint32 nentries;
+	uint32 ncompanies, nentries; /* the rest of the entries are for databases themselves */
 	TcStatDatabase database[TC_STAT_DATABASES];
 	TcStatKey key[TC_STAT_TOKEN_KEYS];
 	TcStatHappened happened[TC_STAT_NOTES];
