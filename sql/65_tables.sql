@@ -364,7 +364,9 @@ BEGIN
     ELSIF present IS NULL THEN
         PERFORM tenantcall.create_new_tables(wanted);
     END IF;
-    INSERT INTO tenantcall.outbox_home (place) VALUES (tenantcall.outbox_place()) ON CONFLICT DO NOTHING;
+    IF present IS NULL THEN -- tables that are there already may have come with a copy
+        INSERT INTO tenantcall.outbox_home (place) VALUES (tenantcall.outbox_place()) ON CONFLICT DO NOTHING;
+    END IF;
     PERFORM tenantcall.create_partitions();
     PERFORM tenantcall.grant_tables(k.role) FROM tenantcall.role_kinds AS k
         -- a role that was dropped, and made again by the same name, has lost what it was given

@@ -55,6 +55,13 @@ BEGIN
             RETURN NEXT found;
         END;
     END LOOP;
+    -- whoever has entered a company sees no other
+    IF current_setting('tenantcall.company_id', true) <> '' THEN
+        bad := true;
+        found := ('warning', 'only the company that this transaction has entered was looked at', NULL,
+                  'Call tenantcall.health() in a transaction of its own.');
+        RETURN NEXT found;
+    END IF;
     IF NOT bad THEN
         found := ('ok', format('nothing is wrong, as far as %s checks can tell', cardinality(checks)), NULL, NULL);
         RETURN NEXT found;

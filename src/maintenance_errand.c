@@ -22,6 +22,7 @@
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -133,10 +134,11 @@ require_connect(const char *database, const char *role)
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 						errmsg("role \"%s\" may not connect to database \"%s\", where pg_cron is",
 							   role, database),
-						errhint("GRANT CONNECT ON DATABASE %s TO %s.", database, role)));
+						errhint("GRANT CONNECT ON DATABASE %s TO %s.", quote_identifier(database),
+								quote_identifier(role))));
 }
 
-/* Starts the process and waits for its end. */
+/* Starts the process and waits for its end; who gives up ends it. */
 static void
 send(dsm_segment *segment)
 {
@@ -157,8 +159,17 @@ send(dsm_segment *segment)
 		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 						errmsg("could not start a process in the database of pg_cron"),
 						errhint("Increase max_worker_processes.")));
-	if (WaitForBackgroundWorkerShutdown(handle) == BGWH_POSTMASTER_DIED)
-		ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN), errmsg("the postmaster is gone")));
+	PG_TRY();
+	{
+		if (WaitForBackgroundWorkerShutdown(handle) == BGWH_POSTMASTER_DIED)
+			ereport(FATAL, (errcode(ERRCODE_ADMIN_SHUTDOWN), errmsg("the postmaster is gone")));
+	}
+	PG_CATCH();
+	{
+		TerminateBackgroundWorker(handle); /* it may wait for a lock, and must not commit later */
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 /* Raises what the process raised, if it did not do the errand. */

@@ -52,7 +52,7 @@ static int in_flight_limit = 32; /* setting */
 
 static TcFlight *flights[MAX_IN_FLIGHT]; /* under way; no order */
 static int nflights = 0;
-static bool moved_in = false;	  /* was it found out whether orders came with a copy? */
+static uint64 moved_in = 0;		  /* of which tables it was found out whether orders came along */
 static int nunrecorded = 0;		  /* of them: have an outcome that could not be recorded yet */
 static TimestampTz next_poll = 1; /* 0: nothing is due */
 
@@ -403,7 +403,7 @@ typedef struct PollJob
 	int count;
 	int room;
 	bool paused;
-	bool moved_in;
+	uint64 moved_in;
 	TimestampTz due;
 } PollJob;
 
@@ -415,9 +415,9 @@ run_poll(void *arg)
 
 	if (tc_telephony() == NULL)
 		return;
-	if (!moved_in)
+	job->moved_in = tc_telephony_generation();
+	if (moved_in != job->moved_in) /* also where a dump was put back under this worker */
 		tc_outbox_move_in();
-	job->moved_in = true;
 	job->paused = tc_outbox_paused();
 	if (job->paused || job->room <= 0)
 		return;
@@ -440,7 +440,8 @@ poll_orders(void)
 	job->room = Min(job->room, MAX_PER_CREDENTIAL);
 	next_poll = 0;
 	polled = in_transaction(run_poll, job);
-	moved_in |= polled && job->moved_in;
+	if (polled && job->moved_in != 0)
+		moved_in = job->moved_in;
 	now = GetCurrentTimestamp();
 	if (!polled)
 	{

@@ -6,7 +6,7 @@
  *
  * Counting writes no rows, and counts what was rolled back as well.  Entries are never taken back:
  * so a reader needs no lock, and a process may keep a pointer to the one it used last.  A company
- * that finds no room is counted with its database.
+ * that finds no room is counted with its database, for which there is room apart.
  *
  * Counters are atomic.  The lock is taken to make an entry, with its database written last, behind
  * a barrier.
@@ -93,7 +93,8 @@ tc_stat_name(int count)
 static Size
 table_size(void)
 {
-	return add_size(offsetof(TcStatShared, entry), mul_size(max_entries, sizeof(TcStatEntry)));
+	return add_size(offsetof(TcStatShared, entry),
+					mul_size(max_entries + TC_STAT_OWN, sizeof(TcStatEntry)));
 }
 
 /* shmem_request_hook */
@@ -131,8 +132,9 @@ stat_shmem_startup(void)
 		memset(tc_stat_shared, 0, table_size());
 		tc_stat_shared->lock = &GetNamedLWLockTranche(TRANCHE)->lock;
 		tc_stat_shared->since = GetCurrentTimestamp();
-		tc_stat_shared->nentries = max_entries;
-		for (int i = 0; i < max_entries; i++)
+		tc_stat_shared->ncompanies = max_entries;
+		tc_stat_shared->nentries = max_entries + TC_STAT_OWN;
+		for (uint32 i = 0; i < tc_stat_shared->nentries; i++)
 			initialize_entry(&tc_stat_shared->entry[i]);
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -162,10 +164,12 @@ probe(int64 company_id)
 {
 	uint32 hash = hash_combine(hash_bytes_uint32((uint32) company_id),
 							   hash_bytes_uint32((uint32) MyDatabaseId));
+	uint32 first = company_id == 0 ? tc_stat_shared->ncompanies : 0;
+	uint32 size = company_id == 0 ? TC_STAT_OWN : tc_stat_shared->ncompanies;
 
 	for (uint32 i = 0; i < MAX_PROBES; i++)
 	{
-		TcStatEntry *entry = &tc_stat_shared->entry[(hash + i) % tc_stat_shared->nentries];
+		TcStatEntry *entry = &tc_stat_shared->entry[first + (hash + i) % size];
 		Oid database = pg_atomic_read_u32(&entry->database);
 
 		if (database == InvalidOid)

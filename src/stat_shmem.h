@@ -11,6 +11,7 @@
 #include "stat.h"
 
 #define TC_STAT_DATABASES 256
+#define TC_STAT_OWN 64 /* entries kept for databases themselves */
 #define TC_STAT_TOKEN_KEYS 32
 #define TC_STAT_OUTCOMES 15
 #define TC_STAT_KINDS 4
@@ -54,6 +55,7 @@ typedef struct TcStatShared
 {
 	LWLock *lock; /* to take a place; for databases and keys */
 	TimestampTz since;
+	uint32 ncompanies; /* the first entries; the rest are for databases themselves */
 	uint32 nentries;
 	TcStatDatabase database[TC_STAT_DATABASES];
 	TcStatKey key[TC_STAT_TOKEN_KEYS];

@@ -63,7 +63,7 @@ def make_ward(workspace, install, certificates):
         cluster = pgserver.Cluster(workspace, install, "health", {
             "tenantcall.worker_databases": DATABASE, "tenantcall.http_local_hosts": "127.0.0.1",
             "tenantcall.http_breaker_failures": 3, "tenantcall.http_breaker_pause": "10 min",
-            "tenantcall.rate_max_buckets": ROOM}).start()
+            "tenantcall.rate_max_buckets": ROOM, "tenantcall.stat_companies": 64}).start()
         cluster.create_template()
         yield Ward(cluster, calcom)
         cluster.stop("immediate")
@@ -85,6 +85,17 @@ def test_well(ward):
         assert "ok" in severities and set(severities) <= {"ok", "info"}
     with ward.connect("app") as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("SELECT * FROM tenantcall.health()")
+
+
+def test_within_a_company(ward):
+    """Whoever has entered a company sees that one alone: health() does not call all others well."""
+    here = ward.company("Here", Mitte=None)
+    with ward.connect("admin") as conn:
+        conn.autocommit = False
+        conn.execute("SELECT tenantcall.enter(%s)", [here.id])
+        severities = {severity: what for severity, what, *_ in conn.execute("SELECT * FROM tenantcall.health()")}
+        assert "ok" not in severities and "only the company" in severities["warning"]
+    assert ward.wrong() == []
 
 
 def test_flood(ward):
@@ -306,3 +317,18 @@ def test_levels(ward):
     assert (severity, what) == ("error", "tenantcall is not loaded by shared_preload_libraries")
     assert "shared_preload_libraries" in remedy
     standby.stop("immediate")
+
+
+def test_more_companies_than_are_counted(ward):
+    """What finds no room of its own is counted with the database: nothing is lost."""
+    entered = "SELECT sum(count)::bigint, sum(count) FILTER (WHERE company_id IS NULL) IS NOT NULL, " \
+              "count(DISTINCT company_id) FROM tenantcall.stat_context WHERE kind = 'enter' AND outcome = 'id'"
+    before = ward.query(entered)[0][0] or 0
+    with ward.connect("admin") as conn:
+        conn.autocommit = True
+        for number in range(70):
+            company, = conn.execute("SELECT tenantcall.create_company(%s, 'DE', 'Europe/Berlin')", [f"many {number}"]).fetchone()
+            with conn.transaction():
+                conn.execute("SELECT tenantcall.enter(%s)", [company])
+    after, together, apart = ward.query(entered)[0]
+    assert (after - before, together, apart <= 64) == (70, True, True)

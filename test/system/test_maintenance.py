@@ -321,6 +321,18 @@ def test_owner(home, other):
     server.wait_until(lambda: home.left() == [0, 0, 0], "pg_cron to run again")
 
 
+def test_cancelled(home, other):
+    """Whoever gives up scheduling in another database leaves nothing that schedules later."""
+    with home.connect() as blocker:
+        blocker.execute("LOCK TABLE cron.job")
+        with other.connect(autocommit=True) as conn, pytest.raises(psycopg.errors.QueryCanceled):
+            conn.execute("SET statement_timeout = '2s'")
+            conn.execute("SELECT tenantcall.schedule_maintenance()")
+        home.cluster.wait_until(lambda: home.sql("SELECT count(*) FROM pg_stat_activity "
+                                                 "WHERE backend_type = 'tenantcall schedule'") == "0", "the process to end")
+    assert other.cron_jobs() == "" and other.status("holds")["scheduled_by"] is None
+
+
 def test_roles(home, other):
     """An administrator may do all of it, with pg_cron's rights; others may not."""
     server = home.cluster

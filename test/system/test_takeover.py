@@ -172,6 +172,27 @@ def test_backup_under_load(primary, workspace, install, calcom):
         backup.stop("immediate")
 
 
+def test_put_back(primary, calcom, tmp_path):
+    """A dump put back under the same worker, and create_tables() called again: orders that were sent
+    since the dump are not sent again."""
+    primary.cluster.restart(**{"tenantcall.worker_databases": DATABASE, "tenantcall.outbox_settle": "1 s"})
+    company = company_with_number(primary, calcom)
+    first = company.book()
+    orders_done(primary)
+    primary.sql("SELECT tenantcall.pause_outbox()")
+    booked = [first] + [company.book() for _ in range(2)]
+    primary.cluster.client_program("pg_dump", "-f", tmp_path / "dump", DATABASE)
+    primary.sql("SELECT tenantcall.resume_outbox()")
+    orders_done(primary)
+    assert len(calcom.bookings()) == 3
+    primary.sql("SET client_min_messages = error; DROP EXTENSION tenantcall CASCADE; DROP SCHEMA telephony CASCADE")
+    primary.cluster.client_program("psql", "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", tmp_path / "dump", DATABASE)
+    primary.sql("SELECT tenantcall.create_tables(); SELECT tenantcall.resume_outbox()")
+    orders_done(primary)
+    assert [company.result(one)[0] for one in booked] == ["confirmed"] * 3
+    assert len(calcom.bookings()) == 3 and not calcom.twice_made("tenantcall")
+
+
 @pytest.mark.limit(180)
 def test_promotion(primary, calcom):
     """The primary is killed while calls come in: all that was acknowledged is on its synchronous
