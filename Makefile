@@ -9,6 +9,7 @@
 #   make asan       servers under sanitizers    make valgrind    unit and SQL tests under memcheck
 #   make bench      the budgets, side by side   make clean
 #   make bench-publish  longer: plots and figures for README.md
+#   make soak       everything at once while processes are killed, SOAK_MINUTES=30
 #   make release-script keeps the install script of this version, for the tests of updates
 #   make installcheck   against a running server       make uninstall
 #   make dist       the archives of a release, from git's HEAD, in build/dist
@@ -93,7 +94,8 @@ TEST_ENV = PG_CONFIG='$(PG_CONFIG)' TC_CC='$(if $(filter command environment,$(o
 UNIT_CC := $(if $(filter command environment,$(origin CC)),$(CC),gcc)
 
 # These goals bring what they need with them, the server's headers included.
-FREE_GOALS = test demo bench bench-publish fuzz matrix check-unit format lint coverage asan valgrind tidy clean distclean META.json unit-programs \
+FREE_GOALS = test demo bench bench-publish soak soak-publish fuzz matrix check-unit format lint coverage asan valgrind tidy \
+	clean distclean META.json unit-programs \
 	help dist deb \
 	test/unit/%
 
@@ -107,7 +109,8 @@ clean:
 	rm -rf $(EXTRA_CLEAN) src/*.o src/*.bc tenantcall.so
 endif
 
-.PHONY: test demo bench bench-publish fuzz matrix check-unit format lint coverage asan valgrind tidy help dist deb
+.PHONY: test demo bench bench-publish soak soak-publish fuzz matrix check-unit format lint coverage asan valgrind tidy \
+	help dist deb
 
 # A build elsewhere has the same directories; pg_regress looks for expected output where it runs.
 ifneq ($(TOP),.)
@@ -237,6 +240,16 @@ fuzz:
 bench-publish:
 	@$(TEST_ENV) test/setup/packages bench
 	@$(TEST_ENV) test/bench/curves.py --publish
+
+SOAK_MINUTES ?= 30
+soak:
+	@$(TEST_ENV) test/setup/packages
+	@$(TEST_ENV) SOAK_MINUTES='$(SOAK_MINUTES)' test/soak/run
+
+# The same; writes docs/soak.svg.
+soak-publish:
+	@$(TEST_ENV) test/setup/packages bench
+	@$(TEST_ENV) SOAK_MINUTES='$(SOAK_MINUTES)' test/soak/run --publish
 
 matrix:
 	@test/matrix

@@ -151,7 +151,8 @@ find_row(const Apply *apply, TcAppointment *row)
 	tc_param_int8(&params, apply->company_id);
 	tc_param_text(&params, webhook->mark);
 	return tc_execute(&find_order, &params) > 0 &&
-		   tc_appointment_lock(apply->company_id, tc_result_int8(1), row) && row->uid == NULL;
+		   tc_appointment_lock(apply->company_id, tc_result_int8(1), row) &&
+		   (row->uid == NULL || strcmp(row->uid, webhook->uid) == 0); /* learnt while we waited */
 }
 
 /* A row for a booking that is over, for whatever may still come of it; or a reason why not. */

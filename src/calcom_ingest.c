@@ -189,6 +189,9 @@ place_and_apply(const TcTold *told, TcToldResult *result)
 	result->company_id = job.company_id;
 	if (tc_guard(run_apply, &job, &fault))
 		return;
+	/* another message of the booking came in between, and its row can be seen now */
+	if (fault.sqlerrcode == ERRCODE_UNIQUE_VIOLATION && tc_guard(run_apply, &job, &fault))
+		return;
 	memset(result, 0, sizeof(*result));
 	result->outcome = "quarantined";
 	result->reason = "not_applicable";

@@ -77,6 +77,7 @@ wipe(void)
 void
 tc_http_credentials_refresh(void)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	CommitTransactionCommand();
 	if (known != NULL && !stale && loaded_under == PgReloadTime &&
@@ -149,6 +150,7 @@ load(TcHttpCredential *credential)
 static void
 load_protected(void *arg)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (tc_hold_extension())
 		load(arg);

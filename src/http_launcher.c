@@ -165,6 +165,7 @@ find_databases(Wanted *wanted)
 	HeapTuple tuple;
 	int n = 0;
 
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
 	rel = table_open(DatabaseRelationId, AccessShareLock);

@@ -115,6 +115,7 @@ schema_changed(Datum arg, int cacheid, uint32 hashvalue)
 static void
 look_for_extension(void *arg)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (!extension_known)
 	{

@@ -134,6 +134,12 @@ decide(const TcDelivery *delivery, const TcPlacement *placement, const TcInbound
 
 	(void) tc_directory_fill(&tenant);
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
+	if (!tc_company_hold(tenant.company_id))
+	{
+		tc_act_end(&act); /* deleted meanwhile */
+		*answer = reject_answer();
+		return "unknown";
+	}
 	tc_lease_lock();
 	if (!tc_inbound_find(tenant.company_id, id, &request))
 	{

@@ -70,6 +70,7 @@ run_errand(Errand *errand)
 	{
 		char *answer;
 
+		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		answer = tc_cron_sync(errand->text);

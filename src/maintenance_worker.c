@@ -128,6 +128,7 @@ tc_maintenance_worker_init(void)
 static bool
 begin(void)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	return tc_hold_extension();

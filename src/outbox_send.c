@@ -87,6 +87,7 @@ in_transaction(void (*run)(void *arg), void *arg)
 
 	PG_TRY();
 	{
+		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		if (tc_hold_extension())
 		{

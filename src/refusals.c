@@ -14,9 +14,10 @@
  * updates again and again gets slower each time.  What is added up belongs to a subtransaction, and
  * is forgotten with it; in another one than that of the first refusal each is counted at once.
  *
- * Locks: a row of this server process's own (column slot), until the end of the transaction; so
- * nobody waits, in whatever order refusals are counted.  The one exception is PREPARE TRANSACTION:
- * who has the same slot afterwards waits for COMMIT PREPARED.
+ * Locks: the company's row, against its deletion, and a row of this server process's own (column
+ * slot), both until the end of the transaction; so nobody waits but for a deletion, in whatever
+ * order refusals are counted.  The one exception is PREPARE TRANSACTION: who has the same slot
+ * afterwards waits for COMMIT PREPARED.
  */
 #include "postgres.h"
 
@@ -42,6 +43,12 @@
 #define COUNT                                                                                      \
 	"DO UPDATE SET refused = r.refused + excluded.refused, last_at = excluded.last_at RETURNING r.refused"
 
+/* The company, if it is still there: from then on it cannot be deleted until we have ended. */
+static TcStatement hold_company = {
+	.sql = "SELECT 1 FROM @.companies WHERE company_id = $1 FOR KEY SHARE",
+	.nparams = 1,
+	.types = {INT8OID},
+};
 static TcStatement count_placed = {
 	.sql =
 		"INSERT INTO @.refusals AS r (quarter, kind, outcome, reason, by_role, slot, refused, "
@@ -92,6 +99,16 @@ is_refusal(const char *outcome)
 	return false;
 }
 
+/* The company was entered as its owner.  Waits for a deletion that is under way. */
+bool
+tc_company_hold(int64 company_id)
+{
+	TcParams params = {0};
+
+	tc_param_int8(&params, company_id);
+	return tc_execute(&hold_company, &params) > 0;
+}
+
 /* Adds to the count in the table; how many there are in this row then. */
 static int64
 count_in_table(const RefusalKey *key, int64 refused)
@@ -99,7 +116,7 @@ count_in_table(const RefusalKey *key, int64 refused)
 	TcContext tenant = {.company_id = key->company_id};
 	TcParams params = {0};
 	char *role = GetUserNameFromId(key->role, true);
-	int64 counted;
+	int64 counted = 0;
 	TcAct act;
 
 	if (key->company_id != 0 && !tc_directory_fill(&tenant))
@@ -114,10 +131,13 @@ count_in_table(const RefusalKey *key, int64 refused)
 		tc_param_int8(&params, key->company_id);
 	tc_act_begin(&act, key->company_id != 0 ? TC_AS_OWNER : TC_AS_SYSTEM,
 				 key->company_id != 0 ? &tenant : NULL);
-	tc_trail_open();
-	tc_execute(key->company_id != 0 ? &count_placed : &count_unplaced, &params);
-	tc_trail_close();
-	counted = tc_result_int8(1);
+	if (key->company_id == 0 || tc_company_hold(key->company_id))
+	{
+		tc_trail_open();
+		tc_execute(key->company_id != 0 ? &count_placed : &count_unplaced, &params);
+		tc_trail_close();
+		counted = tc_result_int8(1);
+	}
 	tc_act_end(&act);
 	return counted;
 }

@@ -20,4 +20,7 @@ extern void tc_refusal_note(const TcDelivery *delivery, const TcPlacement *place
 extern int64 tc_refusal_count(const TcDelivery *delivery, const TcPlacement *placement,
 							  const char *outcome, const char *reason);
 
+/* Is the company there, and will it be until we have ended?  Within tc_act_begin() of its own. */
+extern bool tc_company_hold(int64 company_id);
+
 #endif /* TC_REFUSALS_H */

@@ -495,3 +495,26 @@ def test_webhooks(stage, calcom, order):
         company.hold(then)
     assert raised.value.sqlstate == "PT409"
     company.hold(at)
+
+
+@pytest.mark.parametrize("first", (0, 1))
+def test_webhooks_at_once(stage, calcom, first):
+    """A booking made elsewhere and cancelled: of two messages at once the second finds what the first has made."""
+    hooks = queue.Queue()
+    company = stage.company(calcom, hooks=hooks)
+    uid = calcom.book_elsewhere(company.account, company.event_type, company.slot().isoformat())
+    calcom.cancel_elsewhere(company.account, uid)
+    calcom.webhooks.wait()
+    told = [hooks.get(timeout=10) for _ in range(2)]
+    with stage.connect(autocommit=False) as conn:
+        body, headers = told[first]
+        before = conn.execute("SELECT outcome FROM tenantcall.ingest_calcom(%s::bytea, %s)",
+                              [body, headers["X-Cal-Signature-256"]]).fetchone()
+        outcomes = []
+        other = threading.Thread(target=lambda: outcomes.append(ingest(stage, *told[1 - first])))
+        other.start()
+        stage.cluster.wait_until(lambda: stage.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") != "0", "the other to wait")
+    other.join(60)
+    assert before[0] == "applied" and outcomes[0][0] in ("applied", "merged")
+    assert company.one("SELECT count(*), min(status) FROM telephony.appointments") == (1, "cancelled")
+    assert company.one("SELECT count(*) FROM telephony.slot_holds WHERE state = 'booked'") == (0,)

@@ -3,6 +3,8 @@ import threading
 
 import pytest
 
+from retell import Call, inbound
+
 COMPANY = """
     SELECT tenantcall.create_company('c', 'DE', 'UTC') AS c \\gset
     BEGIN;
@@ -75,6 +77,24 @@ def test_rows_that_change_meanwhile(db):
         assert done
     with db.connect() as conn:
         assert conn.execute(REST, {"c": company}).fetchone() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["function", "ring"])
+def test_refusal_meanwhile(world, kind):
+    """A function call, or a ring, that is refused while its company is being deleted gets an answer, and leaves nothing."""
+    acme, gateway, answers = world.company("Acme", Mitte="+4930111111"), world.gateway(), []
+    world.admin.execute("SELECT tenantcall.set_company_status(%s, 'suspended', 'test')", [acme.id])
+    body = inbound("+4930111111") if kind == "ring" else Call("c1", to="+4930111111").function("t1")
+    thread = threading.Thread(target=lambda: answers.append(getattr(gateway, kind)(body)["outcome"]))
+    with world.admin.transaction():
+        world.admin.execute("SELECT * FROM tenantcall.delete_company(%s)", [acme.id])
+        thread.start()
+        world.db.cluster.wait_until(lambda: world.db.sql(
+            f"SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = {gateway.connection.info.backend_pid}") != "0",
+            "the refusal to wait")
+    thread.join(60)
+    assert answers and answers[0] in ("suspended", "unknown")
+    assert world.db.sql("SELECT count(*) FROM telephony.refusals") == "0"
 
 
 def test_no_table_is_left_out(db, role):
