@@ -9,7 +9,8 @@
  * one noted, the calendar is asked about every queued order before it is sent.  create_tables()
  * makes the first note; it is not dumped.
  *
- * Once in the life of a worker, and again when the tables are others, before it claims anything.  Locks: rows of outbox_due.
+ * Once in the life of a worker, and again when the tables are others, before it claims anything.
+ * Locks: rows of outbox_due.
  */
 #include "postgres.h"
 
