@@ -296,7 +296,8 @@ ON f.function = p.proname AND f.kind = 'app' WHERE p.pronamespace = 'tenantcall'
 UNION ALL
 SELECT DISTINCT format('GRANT EXECUTE ON ROUTINE %s TO tc_audit_app', p.oid::regprocedure)
 FROM pg_proc p JOIN tenantcall.role_functions f ON f.function = p.proname
-WHERE p.pronamespace = 'tenantcall'::regnamespace AND f.kind <> 'app'
+WHERE p.pronamespace = 'tenantcall'::regnamespace
+  AND p.proname NOT IN (SELECT function FROM tenantcall.role_functions WHERE kind = 'app')
 UNION ALL
 SELECT format('GRANT SELECT ON %s TO tc_audit_app', c.oid::regclass) FROM pg_class c
 WHERE c.relnamespace = 'tenantcall'::regnamespace AND c.relkind IN ('r', 'v')
