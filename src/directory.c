@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "covered.h"
 #include "directory.h"
 #include "directory_core.h"
 #include "inval.h"
@@ -163,23 +164,26 @@ keep_number(const TcNumber *number)
 		resize_numbers(Min(2 * room, (size_t) cache_size));
 }
 
-/* Takes a row of companies. */
-static bool
-visit_company(HeapTuple tuple, TupleDesc desc, void *arg)
+/* What is read of a company. */
+static TcCovered company_row = {
+	.key = "company_id",
+	.key_type = INT8OID,
+	.columns = {"external_id", "status", "phone_region"},
+	.ncolumns = 3,
+};
+
+/* Takes it. */
+static void
+visit_company(const Datum *values, const bool *nulls, void *arg)
 {
 	CompanyEntry *entry = arg;
-	char *status = tc_row_text(tuple, desc, "status");
-	char *region = tc_row_text(tuple, desc, "phone_region");
-	Datum uuid;
 
-	entry->found = true;
-	entry->company.company_id = tc_row_int8(tuple, desc, "company_id");
-	entry->company.suspended = status == NULL || strcmp(status, "active") != 0;
-	if (region != NULL)
-		strlcpy(entry->company.phone_region, region, sizeof(entry->company.phone_region));
-	if (tc_row_datum(tuple, desc, "external_id", &uuid))
-		memcpy(entry->company.uuid, DatumGetUUIDP(uuid)->data, TC_UUID_LEN);
-	return false;
+	if (!nulls[0])
+		memcpy(entry->company.uuid, DatumGetUUIDP(values[0])->data, TC_UUID_LEN);
+	entry->company.suspended = nulls[1] || strcmp(TextDatumGetCString(values[1]), "active") != 0;
+	if (!nulls[2])
+		text_to_cstring_buffer(DatumGetTextPP(values[2]), entry->company.phone_region,
+							   sizeof(entry->company.phone_region));
 }
 
 /* The company of an id; false if there is none. */
@@ -188,15 +192,15 @@ tc_directory_company(int64 company_id, TcCompany *company)
 {
 	const TcTelephony *place = current_tables();
 	CompanyEntry *cached;
-	CompanyEntry entry = {.company_id = company_id};
-	TcMatch match = {"company_id", INT8OID, Int64GetDatum(company_id)};
+	CompanyEntry entry = {.company_id = company_id, .company.company_id = company_id};
 
 	if (place == NULL)
 		return false;
 	cached = hash_search(companies, &company_id, HASH_FIND, NULL);
 	if (cached == NULL)
 	{
-		tc_read_rows(place->companies, &match, 1, visit_company, &entry);
+		entry.found = tc_read_covered(&company_row, place->companies, Int64GetDatum(company_id),
+									  visit_company, &entry);
 		keep_company(&entry);
 		cached = &entry;
 	}
@@ -213,23 +217,25 @@ take_place(HeapTuple tuple, TupleDesc desc, TcPlace *place)
 	place->phone_number_id = tc_row_int8(tuple, desc, "phone_number_id");
 }
 
-/* Takes the row of phone_numbers that is not released. */
-static bool
-visit_number(HeapTuple tuple, TupleDesc desc, void *arg)
+/* What is read of a number that is assigned. */
+static TcCovered number_row = {
+	.key = "number",
+	.key_type = TEXTOID,
+	.when_null = "released_at",
+	.columns = {"company_id", "branch_id", "phone_number_id", "assigned_at"},
+	.ncolumns = 4,
+};
+
+/* Takes it. */
+static void
+visit_number(const Datum *values, const bool *nulls, void *arg)
 {
 	TcNumber *number = arg;
-	TcPlace place;
-	Datum at;
 
-	if (tc_row_datum(tuple, desc, "released_at", &at))
-		return true;
-	take_place(tuple, desc, &place);
-	number->company_id = place.company_id;
-	number->branch_id = place.branch_id;
-	number->phone_number_id = place.phone_number_id;
-	if (tc_row_datum(tuple, desc, "assigned_at", &at))
-		number->assigned_at = DatumGetTimestampTz(at);
-	return false;
+	number->company_id = nulls[0] ? 0 : DatumGetInt64(values[0]);
+	number->branch_id = nulls[1] ? 0 : DatumGetInt64(values[1]);
+	number->phone_number_id = nulls[2] ? 0 : DatumGetInt64(values[2]);
+	number->assigned_at = nulls[3] ? 0 : DatumGetTimestampTz(values[3]);
 }
 
 /* The condition that selects a number's rows. */
@@ -258,7 +264,7 @@ find_number(const TcTelephony *place, int64 phone)
 		return *kept;
 	}
 	match = match_number(phone);
-	tc_read_rows(place->phone_numbers, &match, 1, visit_number, &number);
+	(void) tc_read_covered(&number_row, place->phone_numbers, match.value, visit_number, &number);
 	keep_number(&number);
 	tc_stat_count(number.company_id, TC_STAT_DIRECTORY_MISS);
 	return number;

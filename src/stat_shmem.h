@@ -56,6 +56,7 @@ typedef struct TcStatShared
 	LWLock *lock; /* to take a place; for databases and keys */
 	TimestampTz since;
 	uint32 ncompanies, nentries; /* the rest of the entries are for databases themselves */
+	pg_atomic_uint32 *tag;		 /* of each entry, behind the last one */
 	TcStatDatabase database[TC_STAT_DATABASES];
 	TcStatKey key[TC_STAT_TOKEN_KEYS];
 	TcStatHappened happened[TC_STAT_NOTES];
