@@ -14,8 +14,8 @@
 /* What is asked for, and by what; a static object for each question. */
 typedef struct TcCovered
 {
-	const char *key; /* column; no two rows that count have the same */
-	Oid key_type;	 /* INT8OID or TEXTOID */
+	const char *key;	   /* column; no two rows that count have the same */
+	Oid key_type;		   /* INT8OID or TEXTOID */
 	const char *when_null; /* rows count in which this column is NULL; NULL: all rows do */
 	const char *columns[TC_COVERED_COLUMNS];
 	int ncolumns;

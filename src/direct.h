@@ -39,6 +39,7 @@ typedef struct TcRow
 	Datum values[TC_MAX_COLUMNS];
 	bool nulls[TC_MAX_COLUMNS];
 	ItemPointerData tid; /* of a row that was locked, inserted or updated directly */
+	bool absent;		 /* a moment ago there was none of this key */
 } TcRow;
 
 /* A table that is open; closed by tc_direct_close(), or by the error that got in between. */

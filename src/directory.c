@@ -45,7 +45,7 @@ typedef struct CompanyEntry
 /* Room that a session begins with. */
 #define FIRST_NUMBERS 512
 
-static int cache_size = 50000;
+int tc_directory_cache_size = 50000;
 static TcNumberCache numbers;
 static MemoryContext numbers_context = NULL;
 static HTAB *companies = NULL;
@@ -68,8 +68,9 @@ tc_directory_init(void)
 {
 	DefineCustomIntVariable("tenantcall.directory_cache_size",
 							"Phone numbers, and companies, that each session keeps in memory.",
-							"48 bytes a number; those that are asked for are kept.", &cache_size,
-							50000, 16, 10000000, PGC_SUSET, 0, NULL, NULL, NULL);
+							"48 bytes a number; those that are asked for are kept.",
+							&tc_directory_cache_size, 50000, 16, 10000000, PGC_SUSET, 0, NULL, NULL,
+							NULL);
 }
 
 /* Makes room for that many numbers, taking over what is known. */
@@ -96,8 +97,8 @@ resize_numbers(size_t count)
 static void
 forget_numbers(void)
 {
-	if (numbers_context == NULL || numbers.nsets > tc_number_cache_sets(cache_size))
-		resize_numbers(Min(cache_size, FIRST_NUMBERS));
+	if (numbers_context == NULL || numbers.nsets > tc_number_cache_sets(tc_directory_cache_size))
+		resize_numbers(Min(tc_directory_cache_size, FIRST_NUMBERS));
 	tc_number_cache_clear(&numbers);
 }
 
@@ -148,7 +149,7 @@ keep_company(const CompanyEntry *entry)
 {
 	if (cached_at != changes)
 		return;
-	if (hash_get_num_entries(companies) >= cache_size)
+	if (hash_get_num_entries(companies) >= tc_directory_cache_size)
 		forget_companies();
 	memcpy(hash_search(companies, &entry->company_id, HASH_ENTER, NULL), entry, sizeof(*entry));
 }
@@ -160,8 +161,8 @@ keep_number(const TcNumber *number)
 	size_t room = numbers.nsets * TC_NUMBER_WAYS;
 
 	if (cached_at == changes && tc_number_cache_put(&numbers, number) &&
-		room < tc_number_cache_sets(cache_size) * TC_NUMBER_WAYS)
-		resize_numbers(Min(2 * room, (size_t) cache_size));
+		room < tc_number_cache_sets(tc_directory_cache_size) * TC_NUMBER_WAYS)
+		resize_numbers(Min(2 * room, (size_t) tc_directory_cache_size));
 }
 
 /* What is read of a company. */
@@ -362,94 +363,4 @@ tc_directory_agent(const char *agent, TcPlace *place, TimestampTz *assigned_at)
 	*place = search.place;
 	*assigned_at = search.at;
 	return search.found;
-}
-
-/* What completing a context reads of one row. */
-typedef struct Identity
-{
-	const char *id_column;
-	int64 id;
-	uint8 uuid[TC_UUID_LEN];
-} Identity;
-
-/* Takes id and external id. */
-static bool
-visit_identity(HeapTuple tuple, TupleDesc desc, void *arg)
-{
-	Identity *identity = arg;
-	Datum uuid;
-
-	identity->id = tc_row_int8(tuple, desc, identity->id_column);
-	if (tc_row_datum(tuple, desc, "external_id", &uuid))
-		memcpy(identity->uuid, DatumGetUUIDP(uuid)->data, TC_UUID_LEN);
-	return false;
-}
-
-/* A UUID as a Datum; the bytes must outlive it. */
-static Datum
-uuid_datum(const uint8 *uuid)
-{
-	return UUIDPGetDatum((pg_uuid_t *) uuid);
-}
-
-/* Completes the company's half. */
-static bool
-fill_company(const TcTelephony *tables, TcContext *context)
-{
-	Identity identity = {.id_column = "company_id"};
-	TcMatch match = {"external_id", UUIDOID, uuid_datum(context->company_uuid)};
-	TcCompany company;
-
-	if (context->company_id == 0)
-	{
-		tc_read_rows(tables->companies, &match, 1, visit_identity, &identity);
-		context->company_id = identity.id;
-		return identity.id != 0;
-	}
-	if (!tc_directory_company(context->company_id, &company))
-		return false;
-	if (!tc_uuid_is_nil(context->company_uuid) &&
-		memcmp(context->company_uuid, company.uuid, TC_UUID_LEN) != 0)
-		return false;
-	memcpy(context->company_uuid, company.uuid, TC_UUID_LEN);
-	return true;
-}
-
-/* Completes the branch's half, if a branch is named. */
-static bool
-fill_branch(const TcTelephony *tables, TcContext *context)
-{
-	Identity identity = {.id_column = "branch_id"};
-	bool by_id = context->branch_id != 0;
-	TcMatch matches[2] = {{"company_id", INT8OID, Int64GetDatum(context->company_id)},
-						  {"branch_id", INT8OID, Int64GetDatum(context->branch_id)}};
-
-	if (!by_id)
-	{
-		if (tc_uuid_is_nil(context->branch_uuid))
-			return true;
-		matches[1].column = "external_id";
-		matches[1].type = UUIDOID;
-		matches[1].value = uuid_datum(context->branch_uuid);
-	}
-	tc_read_rows(tables->branches, matches, 2, visit_identity, &identity);
-	if (identity.id == 0)
-		return false;
-	if (by_id && !tc_uuid_is_nil(context->branch_uuid) &&
-		memcmp(context->branch_uuid, identity.uuid, TC_UUID_LEN) != 0)
-		return false;
-	context->branch_id = identity.id;
-	memcpy(context->branch_uuid, identity.uuid, TC_UUID_LEN);
-	return true;
-}
-
-/* Completes a context; false when company or branch is unknown. */
-bool
-tc_directory_fill(TcContext *context)
-{
-	const TcTelephony *tables = current_tables();
-
-	if (tables == NULL)
-		return true;
-	return fill_company(tables, context) && fill_branch(tables, context);
 }

@@ -139,8 +139,7 @@ stat_shmem_startup(void)
 		tc_stat_shared->since = GetCurrentTimestamp();
 		tc_stat_shared->ncompanies = max_entries;
 		tc_stat_shared->nentries = max_entries + TC_STAT_OWN;
-		tc_stat_shared->tag =
-			(pg_atomic_uint32 *) &tc_stat_shared->entry[tc_stat_shared->nentries];
+		tc_stat_shared->tag = (pg_atomic_uint32 *) &tc_stat_shared->entry[tc_stat_shared->nentries];
 		for (uint32 i = 0; i < tc_stat_shared->nentries; i++)
 		{
 			initialize_entry(&tc_stat_shared->entry[i]);
