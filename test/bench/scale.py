@@ -7,8 +7,7 @@ Two databases of one server, one of 1,000 companies and one of COMPANIES, with t
 made in bulk; then some by the directory's functions, in both.  pgbench asks with one client, each
 statement for another company of all of them; the same with a session's memory for numbers and
 companies as small as can be, so that neither database is in it; or again and again for the same 100
-numbers and companies, which are.  The databases take turns, and the medians of the rounds are
-compared.  Says what a session and the server keep in memory for it, and the space on disk, and what
+numbers and companies, which are.  The databases take turns (paired.py).  Says what a session and the server keep in memory for it, and the space on disk, and what
 a call costs: three events, with a transcript of 900 characters; and a function call.  Exits with 1
 if a statement takes more than 1.5 times as long.
 """
@@ -21,6 +20,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
 import retell
+from paired import cpu, in_turns, ratios, shown
 from pgserver import Cluster, Install, Workspace, environment, main_guard, say
 
 SMALL, NUMBERS = 1000, 10  # companies to compare with; numbers of each
@@ -132,11 +132,6 @@ class Side:
             return int(connection.execute(MEMORY).fetchone()[0] or 0)
 
 
-def cpu(pid):
-    """Microseconds of processor time that a process has had."""
-    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1000
-
-
 def take_in(side):
     """What a call costs: bytes on disk and in the log of changes, and processor time of the session."""
     words = "the quick brown fox jumps over the lazy dog " * 21
@@ -178,20 +173,17 @@ def run_functions(side):
 def compare(sides, directory, name, way):
     """One statement in both databases, in turns; false if it takes too long in the larger one."""
     paths = [side.script(directory, name, way) for side in sides]
-    times, ratios = ([], []), []
-    for turn in range(ROUNDS + 1):
-        for which in (0, 1) if turn % 2 else (1, 0):
-            taken = sides[which].latency(paths[which], SLOW if name == "ingest_retell" else TRANSACTIONS, way)
-            if turn > 0:  # the first one warms up
-                times[which].append(taken)
+    times = ([], [])
+    for turn, which in in_turns([0, 1], ROUNDS):
+        taken = sides[which].latency(paths[which], SLOW if name == "ingest_retell" else TRANSACTIONS, way)
         if turn > 0:
-            ratios.append(times[1][-1] / times[0][-1])
-    small, large = map(statistics.median, times)
-    ratio, quartiles = large / small, statistics.quantiles(ratios, n=4)
-    verdict = "ok" if ratio <= BUDGET else "MISSED"
-    say(f"| `{name}` | {WAYS[way]} | {small:,.0f} | {large:,.0f} | {ratio:.2f} "
-        f"({quartiles[0]:.2f}-{quartiles[2]:.2f}) | {verdict} |")
-    return ratio <= BUDGET
+            times[which].append(taken)
+    small, large = times
+    each = ratios(large, small)
+    kept = statistics.median(each) <= BUDGET
+    say(f"| `{name}` | {WAYS[way]} | {statistics.median(small):,.0f} | {statistics.median(large):,.0f} | {shown(each)} "
+        f"| {'ok' if kept else 'MISSED'} |")
+    return kept
 
 
 def main():
@@ -206,7 +198,7 @@ def main():
             side.fill()
         say("bytes on disk of a company with its branch, and of a number: "
             + "; ".join(f"{a:,.0f}, {b:,.0f} ({side.name})" for side in sides for a, b in [side.disk()]))
-        say(f"| statement | companies | µs with {SMALL:,} | µs with {companies:,} | ratio of medians (quartiles of the rounds) | at most {BUDGET} |")
+        say(f"| statement | companies | µs with {SMALL:,} | µs with {companies:,} | ratio (least-greatest) | at most {BUDGET} |")
         say("|---|---|---:|---:|---:|---|")
         for name in STATEMENTS:
             for way in WAYS:
