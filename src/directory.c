@@ -66,11 +66,11 @@ relation_changed(Oid relid)
 void
 tc_directory_init(void)
 {
-	DefineCustomIntVariable("tenantcall.directory_cache_size",
-							"Phone numbers, and companies, that each session keeps in memory.",
-							"48 bytes a number; those that are asked for are kept.",
-							&tc_directory_cache_size, 50000, 16, 10000000, PGC_SUSET, 0, NULL, NULL,
-							NULL);
+	DefineCustomIntVariable(
+		"tenantcall.directory_cache_size",
+		"Phone numbers, companies and branches that each session keeps in memory.",
+		"48 bytes a number; those that are asked for are kept.", &tc_directory_cache_size, 50000,
+		16, 10000000, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /* Makes room for that many numbers, taking over what is known. */
