@@ -74,8 +74,7 @@ typedef struct TcStatName
 } TcStatName;
 
 extern TcStatName tc_stat_name(int count);
-/* Tokens by their keys: stat_key.c. */
-extern void tc_stat_key_good(const char *kid);
+extern void tc_stat_key_good(const char *kid); /* tokens by their keys: stat_key.c */
 extern void tc_stat_key_unknown(const char *kid);
 
 #endif /* TC_STAT_SHMEM_H */
