@@ -11,8 +11,8 @@
  * so a reader needs no lock, and a process may keep a pointer to the one it used last.  A company
  * that finds no room is counted with its database, for which there is room apart.
  *
- * Counters are atomic.  The lock is taken to make an entry, with its tag written last, behind a
- * barrier.
+ * Counters are atomic.  The lock is taken to make an entry: company, database and tag are written
+ *in this order, with barriers between, for readers come by the database or by the tag.
  */
 #include "postgres.h"
 
@@ -220,6 +220,7 @@ find_or_make(int64 company_id)
 			TcStatEntry *entry = &tc_stat_shared->entry[place];
 
 			entry->company_id = company_id;
+			pg_write_barrier();
 			pg_atomic_write_u32(&entry->database, MyDatabaseId);
 			pg_write_barrier();
 			pg_atomic_write_u32(&tc_stat_shared->tag[place], tag_of(company_id));

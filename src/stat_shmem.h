@@ -24,7 +24,7 @@
 /* A company of a database; company 0 is the database itself, and who found no room. */
 typedef struct TcStatEntry
 {
-	pg_atomic_uint32 database; /* InvalidOid: free; written last */
+	pg_atomic_uint32 database; /* InvalidOid: free; written after the company */
 	int64 company_id;
 	pg_atomic_uint64 last_delivery_at;
 	pg_atomic_uint64 count[TC_STAT_N_COUNTS];

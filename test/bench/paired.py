@@ -4,6 +4,8 @@ Machines drift and are shared, so a ratio is taken within each round, between si
 after the other, and the median of these ratios is what is reported, with the least and the greatest
 of them: another run of the same is to agree within that spread.
 """
+import contextlib
+import os
 import pathlib
 import statistics
 
@@ -23,6 +25,24 @@ def ratios(ours, theirs):
 def shown(values, digits=2):
     """Median, and in brackets the least and the greatest."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+@contextlib.contextmanager
+def one_processor(*pids):
+    """Has processes, and what they start meanwhile, run on one processor together with us.
+
+    A client and its session take turns anyway.  On processors of their own they wake each other up,
+    which takes longer than a short statement, and not every time.
+    """
+    pids = (os.getpid(), *pids)
+    before = {pid: os.sched_getaffinity(pid) for pid in pids}
+    try:
+        for pid in pids:
+            os.sched_setaffinity(pid, {max(before[pid])})
+        yield
+    finally:
+        for pid, processors in before.items():
+            os.sched_setaffinity(pid, processors)
 
 
 def cpu(pid):
