@@ -38,7 +38,7 @@ CREATE FUNCTION tenantcall.health_worker() RETURNS SETOF tenantcall.health_findi
     UNION ALL
     SELECT 'error', format('%s bookings wait, and no HTTP worker is to run in this database', w.waiting), w.since,
            format('ALTER SYSTEM SET tenantcall.worker_databases = %L -- then restart the server',
-                  concat_ws(', ', nullif(current_setting('tenantcall.worker_databases'), ''), current_database()))
+                  concat_ws(', ', nullif(current_setting('tenantcall.worker_databases'), ''), quote_ident(current_database())))
     FROM (SELECT count(*) AS waiting, min(d.created_at) AS since FROM tenantcall.outbox_due AS d WHERE d.state <> 'dead') AS w
     WHERE w.waiting > 0 AND tenantcall.worker_state() = 'unwanted'
 $$;
