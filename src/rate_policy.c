@@ -40,6 +40,7 @@
 #include "inval.h"
 #include "rate_args.h"
 #include "rate_policy.h"
+#include "rate_table.h"
 #include "ready.h"
 
 #define MAX_CACHED 1024	  /* limits kept; beyond, the cache starts over */
@@ -354,6 +355,7 @@ enter(const CacheKey *key, const Gathering *gathering)
 	{
 		limits[i].more = n - 1 - i;
 		limits[i].together = n > 1 || limits[i].pause > 0;
+		limits[i].stamp = tc_rate_stamp(limits[i].version, &limits[i].math);
 	}
 	entry = hash_search(cache, key, HASH_ENTER, NULL);
 	entry->has_finer = gathering->finer;
