@@ -86,15 +86,14 @@ tc_rate_prefetch(uint32 hash)
 	__builtin_prefetch(home + 1, 1);
 }
 
-/* The same for the rest of the entry. */
+/* The same for what a ticket takes over. */
 void
 tc_rate_prefetch_record(uint32 hash)
 {
 	TcRateRecord *record = tc_rate_record(home_of(hash));
 
 	__builtin_prefetch(record, 1);
-	__builtin_prefetch((char *) record + 64, 1);
-	__builtin_prefetch((char *) record + 128, 1);
+	__builtin_prefetch((char *) record + TC_RATE_RECORD_HEAD - 1, 1);
 }
 
 /* The rest of an entry. */
@@ -157,6 +156,7 @@ uint64
 tc_rate_stamp(int64 version, const TcRateMath *math)
 {
 	const uint8 *key = tc_rate_table_here.shared->detail_key;
+
 	struct
 	{
 		int64 version;

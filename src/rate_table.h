@@ -32,34 +32,34 @@ typedef struct TcRateEntry
 	pg_atomic_uint64 allowed;
 } TcRateEntry;
 
-/* The rest of an entry, apart from it. */
+/* The rest of an entry, apart from it; first what a ticket takes over. */
 typedef struct TcRateRecord
 {
+	uint64 born;			  /* no two entries since the server's start have the same */
+	pg_atomic_uint64 tickets; /* issued */
+	int64 given_back;		  /* sub-tokens refunded so far, under this version of the policy */
+	int64 version;			  /* of the policy; 0: tc_rate_enter() has just made the entry */
+	uint32 level;			  /* this and the next three are what the entry's rest stands for */
+	uint32 private_version;
+	uint64 subject1;
+	uint64 detail;
+
+	TcRateMath math; /* changes together with version and the entry's stamp */
+
 	pg_atomic_uint64 denied;
 	pg_atomic_uint64 would_deny;
 	pg_atomic_uint64 last_denied_at;
 	pg_atomic_uint64 waited;
 	pg_atomic_uint64 refunded; /* tokens */
 	pg_atomic_uint64 forgiven; /* tokens */
-	uint64 born;			   /* no two entries since the server's start have the same */
-	pg_atomic_uint64 tickets;  /* issued */
 
-	/* Refunds, under the exclusive lock; see rate_ticket.c. */
+	/* Refunds, like given_back under the exclusive lock; see rate_ticket.c. */
 	uint64 window;			   /* tickets below this number are refused */
 	uint64 used[2];			   /* a bit for each of the 128 tickets from there */
-	int64 given_back;		   /* sub-tokens refunded so far, under this version of the policy */
 	uint64 ring[TC_RATE_RING]; /* latest refunds: low half of the ticket's number << 32 | tokens */
-
-	/* What the entry's stamp stands for; changes together with it. */
-	int64 version; /* of the policy; 0: tc_rate_enter() has just made it */
-	TcRateMath math;
-
-	/* What the entry's rest stands for. */
-	uint32 level;
-	uint32 private_version;
-	uint64 subject1;
-	uint64 detail;
 } TcRateRecord;
+
+#define TC_RATE_RECORD_HEAD offsetof(TcRateRecord, math) /* bytes that a ticket takes over */
 
 StaticAssertDecl(sizeof(TcRateEntry) == 64 && sizeof(TcRateRecord) == 208,
 				 "entries are laid out otherwise than meant");
