@@ -74,9 +74,8 @@ require_any(void)
 TcContext *
 tc_companies_in(const char *table, int *count)
 {
-	const TcTelephony *tables = tc_telephony_required();
 	const TcContext *entered = tc_context_current();
-	Oid relid = get_relname_relid(table, tables->schema);
+	Oid relid = tc_telephony_table(table);
 	List64 list = {.room = 64};
 	TcContext *companies;
 

@@ -131,7 +131,7 @@ execute_for(const TcContext *context, TcStatement *statement, const TcParams *pa
 	TcAct act;
 	uint64 rows;
 
-	tc_act_begin(&act, TC_AS_OWNER, context);
+	tc_act_begin(&act, TC_AS_DIRECTORY, context);
 	rows = tc_execute(statement, params);
 	if (id != NULL)
 		*id = rows > 0 ? tc_result_int8(1) : 0;

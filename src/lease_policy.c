@@ -25,6 +25,7 @@
 #include "directory.h"
 #include "errors.h"
 #include "lease_policy.h"
+#include "node.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_set_concurrency_policy);
@@ -129,7 +130,7 @@ static void
 read_policies(const char *table, int64 company_id, TcRowVisitor visit, Gathering *gathering)
 {
 	TcMatch match = {"company_id", INT8OID, Int64GetDatum(company_id)};
-	Oid relid = get_relname_relid(table, get_namespace_oid("tenantcall", false));
+	Oid relid = tc_node_copy(get_relname_relid(table, get_namespace_oid("tenantcall", false)));
 
 	if (!OidIsValid(relid))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),

@@ -20,6 +20,7 @@
 #include "holds.h"
 #include "http.h"
 #include "key.h"
+#include "node.h"
 #include "lifecycle.h"
 #include "outbox.h"
 #include "outbox_flight.h"
@@ -47,6 +48,7 @@ _PG_init(void)
 	tc_owner_guard_init();
 	tc_directory_init();
 	tc_key_init();
+	tc_node_init();
 	tc_rate_init();
 	tc_token_init();
 	tc_token_setting_init();
