@@ -176,6 +176,7 @@ DECLARE
     tables_schema name := (SELECT i.schema_name FROM tenantcall.installation AS i);
     part name := parent || CASE WHEN isfinite(month) THEN to_char(month, '_YYYY_MM') ELSE '_default' END;
 BEGIN
+    PERFORM tenantcall.prepare_ddl();
     EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)%4$s', tables_schema, part, parent,
                    CASE WHEN parent = 'refusals' THEN ' WITH (fillfactor = 50)' END);
     EXECUTE format('ALTER TABLE %I.%I OWNER TO tenantcall_owner', tables_schema, part);

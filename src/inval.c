@@ -54,7 +54,7 @@ tc_own_relation(const char *name)
 	relid = get_relname_relid(name, schema);
 	if (!OidIsValid(relid) || getExtensionOfObject(RelationRelationId, relid) != extension)
 		return InvalidOid;
-	return strcmp(name, "installation") == 0 ? relid : tc_node_copy(relid);
+	return tc_node_copy(relid);
 }
 
 PG_FUNCTION_INFO_V1(tc_invalidate_cache_trigger);

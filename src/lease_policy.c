@@ -40,7 +40,7 @@ static TcStatement upsert_policy = {
 		   "ON CONFLICT (company_id, branch_id) DO UPDATE SET max_calls = excluded.max_calls, "
 		   "reserved_inbound = excluded.reserved_inbound, burst = excluded.burst, "
 		   "unbound_ttl = excluded.unbound_ttl, bound_ttl = excluded.bound_ttl, "
-		   "enabled = excluded.enabled, changed_at = now()",
+		   "enabled = excluded.enabled, changed_at = excluded.changed_at",
 	.nparams = 8,
 	.types = {INT8OID, INT8OID, INT4OID, INT4OID, INT4OID, INTERVALOID, INTERVALOID, BOOLOID},
 };

@@ -91,14 +91,14 @@ static const char *const load_sql =
 	"p.groupid = (SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l), "
 	"c.relname = 'calls' AND c.relnamespace <> 'tenantcall'::regnamespace, "
 	"(SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l) = 0 "
-	"FROM tenantcall.installation AS i "
-	"JOIN pg_catalog.pg_class AS c ON c.relnamespace IN ('tenantcall'::regnamespace, "
-	"to_regnamespace(quote_ident(i.schema_name))) "
+	"FROM pg_catalog.pg_class AS c "
 	"JOIN pg_catalog.pg_dist_partition AS t ON t.logicalrelid = c.oid "
 	"JOIN pg_catalog.pg_dist_shard AS s ON s.logicalrelid = t.logicalrelid "
 	"JOIN pg_catalog.pg_dist_placement AS p ON p.shardid = s.shardid "
-	"WHERE t.partmethod = 'h' OR t.partmethod = 'n' AND t.repmodel = 't' AND "
-	"p.groupid = (SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l) "
+	"WHERE (c.relnamespace = 'tenantcall'::regnamespace OR "
+	"c.relowner = (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'tenantcall_owner')) "
+	"AND (t.partmethod = 'h' OR t.partmethod = 'n' AND t.repmodel = 't' AND "
+	"p.groupid = (SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l)) "
 	"ORDER BY 1, 4";
 
 /* Citus is the first of the libraries that are preloaded: it insists on that. */
@@ -273,6 +273,9 @@ refresh(void)
 	}
 	PG_END_TRY();
 	known = before == changes;
+	/* whatever was looked up meanwhile took us for a server by itself */
+	for (int i = 0; i < nlisteners; i++)
+		listeners[i]();
 }
 
 /* Has distribute() run in this database? */
