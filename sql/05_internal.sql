@@ -94,3 +94,8 @@ END
 $$;
 COMMENT ON FUNCTION tenantcall.prepare_ddl() IS 'internal: settings of Citus for changes to tables of tenantcall';
 REVOKE ALL ON FUNCTION tenantcall.prepare_ddl() FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.table_here(name text) RETURNS text
+    LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tc_table_here';
+COMMENT ON FUNCTION tenantcall.table_here(text) IS 'internal: a table of the tenants, or the part of it on this node of a Citus cluster that has the rows of the company entered';
+REVOKE ALL ON FUNCTION tenantcall.table_here(text) FROM PUBLIC;

@@ -211,7 +211,7 @@ BEGIN
                                        AND p.from_time < m + interval '1 month' AND p.to_time > m) LOOP
             in_default := false;
             IF trail.has_default THEN
-                EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %3$I >= $1 AND %3$I < $1 + interval ''1 month'')',
+                EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I.%I WHERE %3$I >= $1 AND %3$I < $1 + interval ''1 month'')',
                                tables_schema, trail.relation || '_default', trail.time_column) INTO in_default USING month;
             END IF;
             CONTINUE WHEN in_default;
@@ -252,13 +252,13 @@ DECLARE
     needed boolean := false;
 BEGIN
     IF parent = 'call_events' THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %1$I.companies AS k JOIN %1$I.calls AS c ON c.company_id = k.company_id '
+        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %1$I.companies AS k JOIN %1$I.calls AS c ON c.company_id = k.company_id '
                        'AND c.created_at >= $1 AND c.created_at < $2 WHERE c.ended_at IS NULL AND c.analyzed_at IS NULL '
                        'AND tenantcall.can_transition(''call'', c.status, ''abandoned''))', tables_schema)
             INTO needed USING from_time, to_time;
         RETURN CASE WHEN needed THEN 'open_calls' END;
     ELSIF parent = 'refusals' THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %1$I.companies AS k LEFT JOIN %1$I.usage_state AS s USING (company_id) '
+        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %1$I.companies AS k LEFT JOIN %1$I.usage_state AS s USING (company_id) '
                        'WHERE k.created_at < $1 AND (s.closed_until::timestamp AT TIME ZONE k.time_zone >= $1) IS NOT TRUE)', tables_schema)
             INTO needed USING to_time;
         RETURN CASE WHEN needed THEN 'usage_not_rolled_up' END;

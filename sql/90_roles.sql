@@ -23,7 +23,7 @@ CREATE VIEW tenantcall.role_functions AS
                       'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline', 'company_usage',
                       'forget_caller']),
         ('app', ARRAY['call_lease_stats']),
-        ('app', ARRAY['call_at_home', 'company_node']),
+        ('app', ARRAY['call_at_home', 'company_node', 'table_here']),
         ('gateway', ARRAY['bind_forwarded_call']),
         ('app', ARRAY['hold_slot', 'release_hold', 'book', 'booking_result', 'cancel_booking', 'reschedule_booking', 'outbox_counts']),
         ('app', ARRAY['available_slots', 'alternative_slots', 'invalidate_slots', 'slot_stats', 'plain_name']),

@@ -306,6 +306,8 @@ tc_call_timeline(PG_FUNCTION_ARGS)
 	uint64 count;
 	TcAct act;
 
+	if (unlikely(tc_node_citus) && tc_node_forward_set(fcinfo, tenant.company_id))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	tc_param_int8(&params, tenant.company_id);

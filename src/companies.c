@@ -17,6 +17,7 @@
 #include "context.h"
 #include "directory.h"
 #include "errors.h"
+#include "node.h"
 #include "telephony.h"
 
 /* A list that grows. */
@@ -100,10 +101,10 @@ tc_companies_in(const char *table, int *count)
 		if (i > 0 && list.ids[i] == list.ids[i - 1])
 			continue;
 		company->company_id = list.ids[i];
-		if (tc_directory_fill(company))
+		if (tc_node_here(company->company_id) && tc_directory_fill(company))
 			(*count)++;
 		else
-			memset(company, 0, sizeof(*company)); /* deleted meanwhile */
+			memset(company, 0, sizeof(*company)); /* deleted meanwhile, or of another node */
 	}
 	pfree(list.ids);
 	return companies;

@@ -369,6 +369,13 @@ tc_node_whole(Oid relid)
 	return part == NULL ? relid : part->whole;
 }
 
+/* Is the company at home on this node, as far as is known now? */
+bool
+tc_node_here(int64 company_id)
+{
+	return !tc_node_distributed() || groups[group_index(company_id)].here;
+}
+
 /* Takes the lock, and looks again whether the shards are here. */
 bool
 tc_node_hold(int64 company_id)

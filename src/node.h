@@ -39,6 +39,9 @@ extern Oid tc_node_whole(Oid relid);
 /* Number of the company's group of shards; 0: none, or not distributed. */
 extern int tc_node_group(int64 company_id);
 
+/* Is the company at home on this node, as far as is known now? */
+extern bool tc_node_here(int64 company_id);
+
 /* Keeps the company's shards where they are until the end of the transaction; on this node? */
 extern bool tc_node_hold(int64 company_id);
 
@@ -63,6 +66,9 @@ tc_node_elsewhere(FunctionCallInfo fcinfo, int64 company_id, Datum *result)
 	return unlikely(tc_node_citus) && company_id != 0 &&
 		   tc_node_forward(fcinfo, company_id, NULL, result);
 }
+
+/* The same for functions that materialize a set. */
+extern bool tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id);
 
 /* Is this node the coordinator?  Raises unless it is, or has sent us the call. */
 extern bool tc_node_is_coordinator(void);

@@ -109,6 +109,35 @@ parse_result(FunctionCallInfo fcinfo, char *text)
 	return OidInputFunctionCall(input, text, param, typmod);
 }
 
+/* The same for functions that materialize a set. */
+bool
+tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id)
+{
+	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid input;
+	Oid param;
+
+	if (likely(!tc_node_distributed()) || tc_node_hold(company_id))
+		return false;
+	InitMaterializedSRF(fcinfo, MAT_SRF_BLESS);
+	getTypeInputInfo(RECORDOID, &input, &param);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(forwarded_statement(fcinfo, company_id, NULL), false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "a forwarded call returned no rows");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char *text = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		Datum row = OidInputFunctionCall(input, text, param, info->setDesc->tdtypmod);
+		HeapTupleHeader header = DatumGetHeapTupleHeader(row);
+		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header};
+
+		tuplestore_puttuple(info->setResult, &tuple);
+	}
+	SPI_finish();
+	return true;
+}
+
 /* Has the function called where the company is at home; false if that is here. */
 bool
 tc_node_forward(FunctionCallInfo fcinfo, int64 company_id, const char *call, Datum *result)

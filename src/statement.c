@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -154,4 +155,25 @@ tc_statement_here(TcStatement *statement)
 		copy->statement = made;
 	}
 	return copy->statement;
+}
+
+PG_FUNCTION_INFO_V1(tc_table_here);
+
+/* table_here(name) -> text: where a statement of the caller finds the company's rows */
+Datum
+tc_table_here(PG_FUNCTION_ARGS)
+{
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const TcContext *context = tc_context_current();
+	Oid relid;
+
+	(void) tc_telephony_required();
+	if (context != NULL && context->company_id != 0)
+		tc_node_require_home(context->company_id);
+	relid = tc_telephony_table(name);
+	if (!OidIsValid(relid))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("the tenants have no table \"%s\" here", name)));
+	PG_RETURN_TEXT_P(cstring_to_text(quote_qualified_identifier(
+		get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid))));
 }
