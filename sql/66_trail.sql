@@ -179,8 +179,10 @@ BEGIN
     PERFORM tenantcall.prepare_ddl();
     EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)%4$s', tables_schema, part, parent,
                    CASE WHEN parent = 'refusals' THEN ' WITH (fillfactor = 50)' END);
-    EXECUTE format('ALTER TABLE %I.%I OWNER TO tenantcall_owner', tables_schema, part);
+    EXECUTE format('ALTER TABLE %I.%I OWNER TO %I', tables_schema, part,
+                   (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = to_regclass(format('%I.%I', tables_schema, parent))));
     EXECUTE format('REVOKE ALL ON %I.%I FROM PUBLIC', tables_schema, part);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO tenantcall_owner', tables_schema, part);
     EXECUTE format('ALTER TABLE %1$I.%2$I ATTACH PARTITION %1$I.%3$I %4$s', tables_schema, parent, part,
                    CASE WHEN isfinite(month) THEN format('FOR VALUES FROM (%L) TO (%L)', month, month + interval '1 month')
                         ELSE 'DEFAULT' END);
@@ -235,6 +237,7 @@ BEGIN
     IF months IS NULL OR months NOT BETWEEN 1 AND 120 THEN
         RAISE EXCEPTION 'months must be between 1 and 120' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM tenantcall.prepare_ddl();
     SELECT count(*) FILTER (WHERE p.name NOT LIKE '%\_default') INTO made
     FROM (SELECT tenantcall.make_partition(m.parent::name, m.month) AS name FROM tenantcall.missing_partitions(months) AS m OFFSET 0) AS p;
     RETURN made;
@@ -279,6 +282,7 @@ DECLARE
     changes integer := 0;
     work record;
 BEGIN
+    PERFORM tenantcall.prepare_ddl();
     FOR work IN SELECT 1 AS step, m.parent, NULL::name AS partition, m.month AS from_time, NULL::timestamptz AS to_time, NULL::text AS needed
                 FROM tenantcall.missing_partitions(months) AS m
                 UNION ALL

@@ -130,6 +130,24 @@ $$;
 COMMENT ON FUNCTION tenantcall.create_id_triggers(name) IS 'internal: part of distribute()';
 REVOKE ALL ON FUNCTION tenantcall.create_id_triggers(name) FROM PUBLIC;
 
+-- Citus connects to other nodes as the owner of the tables, and nobody may log in as tenantcall_owner:
+-- it gives the tables to the owner of the extension, and is bound by row security as before.
+CREATE FUNCTION tenantcall.hand_over_tables(tables_schema name) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    heir name := (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace AS n WHERE n.nspname = 'tenantcall');
+    rel regclass;
+BEGIN
+    FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema)) AND c.relkind IN ('r', 'p') LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO %I', rel, heir);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO tenantcall_owner', rel);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.hand_over_tables(name) IS 'internal: part of distribute()';
+REVOKE ALL ON FUNCTION tenantcall.hand_over_tables(name) FROM PUBLIC;
+
 CREATE FUNCTION tenantcall.distribute(shards integer DEFAULT 32) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp SET client_min_messages = warning AS $$
@@ -150,7 +168,7 @@ BEGIN
     END IF;
     PERFORM tenantcall.prepare_ddl();
     again := tenantcall.detach_foreign_keys(tables_schema);
-    PERFORM tenantcall.create_id_triggers(tables_schema);
+    PERFORM tenantcall.create_id_triggers(tables_schema), tenantcall.hand_over_tables(tables_schema);
     FOREACH statement IN ARRAY ARRAY['companies', 'branches', 'phone_numbers', 'agents'] LOOP
         EXECUTE format('SELECT create_reference_table(%L)', format('%I.%I', tables_schema, statement));
     END LOOP;

@@ -37,6 +37,7 @@
 #include "lifecycle.h"
 #include "lifecycle_audit.h"
 #include "node.h"
+#include "telephony.h"
 
 #define COMPANY_COLUMN "company_id"
 
@@ -261,7 +262,9 @@ tc_audit_prepare(Relation rel, const char *audit_name)
 		audit->relation_name =
 			quote_qualified_identifier(get_namespace_name(get_rel_namespace(audit->relation)),
 									   get_rel_name(audit->relation));
-	audit->owner = rel->rd_rel->relowner;
+	audit->owner = tc_node_whole(RelationGetRelid(rel)) == RelationGetRelid(rel)
+					   ? rel->rd_rel->relowner
+					   : tc_telephony_required()->owner;
 	return audit;
 }
 

@@ -96,7 +96,8 @@ static const char *const load_sql =
 	"JOIN pg_catalog.pg_dist_shard AS s ON s.logicalrelid = t.logicalrelid "
 	"JOIN pg_catalog.pg_dist_placement AS p ON p.shardid = s.shardid "
 	"WHERE (c.relnamespace = 'tenantcall'::regnamespace OR "
-	"c.relowner = (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = 'tenantcall_owner')) "
+	"EXISTS (SELECT 1 FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS r "
+	"ON r.oid = n.nspowner WHERE n.oid = c.relnamespace AND r.rolname = 'tenantcall_owner')) "
 	"AND (t.partmethod = 'h' OR t.partmethod = 'n' AND t.repmodel = 't' AND "
 	"p.groupid = (SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l)) "
 	"ORDER BY 1, 4";
