@@ -139,6 +139,7 @@ DECLARE
     heir name := (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace AS n WHERE n.nspname = 'tenantcall');
     rel regclass;
 BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', tables_schema, heir);
     FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema)) AND c.relkind IN ('r', 'p') LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO %I', rel, heir);
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO tenantcall_owner', rel);
@@ -147,6 +148,26 @@ END
 $$;
 COMMENT ON FUNCTION tenantcall.hand_over_tables(name) IS 'internal: part of distribute()';
 REVOKE ALL ON FUNCTION tenantcall.hand_over_tables(name) FROM PUBLIC;
+
+-- The library takes Citus's lock on a group of shards itself (node.c): is it still the same?
+CREATE FUNCTION tenantcall.require_shard_lock(calls text) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    same boolean;
+BEGIN
+    EXECUTE 'SELECT lock_shard_metadata(5, ARRAY[min(shardid)]) FROM pg_dist_shard WHERE logicalrelid = $1::regclass' USING calls;
+    EXECUTE 'SELECT EXISTS (SELECT 1 FROM pg_locks AS l, pg_dist_partition AS t WHERE t.logicalrelid = $1::regclass AND l.pid = pg_backend_pid() '
+            'AND l.locktype = ''advisory'' AND l.objsubid = 8 AND l.classid::bigint = 0 AND l.objid::bigint = t.colocationid)'
+        INTO same USING calls;
+    IF NOT same THEN
+        RAISE EXCEPTION 'this version of Citus locks shards in another way' USING ERRCODE = 'feature_not_supported',
+            DETAIL = 'What is written during a move of a shard could be lost.', HINT = 'Citus 13.2 is known to work.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.require_shard_lock(text) IS 'internal: part of distribute()';
+REVOKE ALL ON FUNCTION tenantcall.require_shard_lock(text) FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.distribute(shards integer DEFAULT 32) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -186,6 +207,7 @@ BEGIN
     FOREACH statement IN ARRAY array_remove(again, NULL) LOOP
         EXECUTE statement;
     END LOOP;
+    PERFORM tenantcall.require_shard_lock(format('%I.calls', tables_schema));
     EXECUTE format('SELECT create_distributed_function(''tenantcall.call_at_home(bigint,text,text,text[],text)'', ''company_id'', '
                    'colocate_with => %L, force_delegation => true)', format('%I.calls', tables_schema));
     EXECUTE format('ALTER DATABASE %I SET citus.propagate_set_commands = ''local''', current_database());

@@ -12,10 +12,11 @@
  * What Citus's catalogs say is kept per process and forgotten with the relation cache's message
  * that Citus sends for each table whose shards change.
  *
- * Locks: the advisory lock on the metadata of the company's shard of calls, shared, until the end
+ * Locks: the advisory lock on the metadata of the company's group of shards, shared, until the end
  * of the transaction.  It is the one that every write through Citus takes, and that a move or a
  * split of the shards takes exclusively before it switches over: whoever holds it works on shards
- * that stay.  (resource_lock.h of Citus: class 4 of the advisory locks.)
+ * that stay.  (Citus 13: class 8 of the advisory locks, keyed by the group's place and the
+ * colocation; distribute() makes sure of it.)
  */
 #include "postgres.h"
 
@@ -42,8 +43,8 @@
 #include "inval.h"
 #include "node.h"
 
-/* Class of Citus's advisory locks on the metadata of a shard. */
-#define SHARD_METADATA_LOCK 4
+/* Class of Citus's advisory locks on the metadata of a group of shards. */
+#define SHARD_GROUP_LOCK 8
 #define MAX_LISTENERS 4
 
 /* A table that Citus knows. */
@@ -67,7 +68,6 @@ typedef struct ShardGroup
 {
 	int32 min; /* lowest hash value */
 	bool here;
-	int64 lock; /* shard of calls */
 } ShardGroup;
 
 bool tc_node_citus = false;
@@ -77,6 +77,7 @@ static HTAB *tables = NULL;
 static HTAB *parts = NULL;
 static ShardGroup *groups = NULL;
 static int ngroups = 0;
+static uint32 colocation = 0; /* what Citus calls the shards that stay together */
 static bool coordinator = false; /* is this node it? */
 static bool known = false;
 static bool loading = false;
@@ -90,7 +91,7 @@ static const char *const load_sql =
 	"coalesce(s.shardminvalue::int4, 0), "
 	"p.groupid = (SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l), "
 	"c.relname = 'calls' AND c.relnamespace <> 'tenantcall'::regnamespace, "
-	"(SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l) = 0 "
+	"(SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l) = 0, t.colocationid "
 	"FROM pg_catalog.pg_class AS c "
 	"JOIN pg_catalog.pg_dist_partition AS t ON t.logicalrelid = c.oid "
 	"JOIN pg_catalog.pg_dist_shard AS s ON s.logicalrelid = t.logicalrelid "
@@ -185,7 +186,8 @@ take_shard(HeapTuple row, TupleDesc desc)
 					 : (ShardGroup *) repalloc(groups, (ngroups + 1) * sizeof(ShardGroup));
 		groups[ngroups].min = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
 		groups[ngroups].here = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull));
-		groups[ngroups++].lock = shard;
+		ngroups++;
+		colocation = DatumGetInt32(SPI_getbinval(row, desc, 8, &isnull));
 		calls_relid = relid;
 	}
 	here = shard_relid(relid, shard);
@@ -382,18 +384,20 @@ bool
 tc_node_hold(int64 company_id)
 {
 	LOCKTAG tag;
-	int64 shard;
+	int index;
+	uint32 together;
 
 	if (!tc_node_distributed())
 		return true;
 	do
 	{
-		shard = groups[group_index(company_id)].lock;
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (shard >> 32), (uint32) shard,
-							 SHARD_METADATA_LOCK);
+		index = group_index(company_id);
+		together = colocation;
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) index, together, SHARD_GROUP_LOCK);
 		(void) LockAcquire(&tag, ShareLock, false, false);
 		AcceptInvalidationMessages();
-	} while (tc_node_distributed() && groups[group_index(company_id)].lock != shard);
+	} while (tc_node_distributed() &&
+			 (group_index(company_id) != index || colocation != together));
 	return ngroups == 0 || groups[group_index(company_id)].here;
 }
 
