@@ -186,7 +186,10 @@ BEGIN
     EXECUTE format('ALTER TABLE %1$I.%2$I ATTACH PARTITION %1$I.%3$I %4$s', tables_schema, parent, part,
                    CASE WHEN isfinite(month) THEN format('FOR VALUES FROM (%L) TO (%L)', month, month + interval '1 month')
                         ELSE 'DEFAULT' END);
-    EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_trail', tables_schema, part);
+    IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = to_regclass(format('%I.%I', tables_schema, part))
+               AND t.tgname = 'tenantcall_trail' AND t.tgenabled <> 'A') THEN
+        EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_trail', tables_schema, part);
+    END IF;
     PERFORM tenantcall.guard_truncation(tables_schema, part);
     RETURN part;
 END
