@@ -232,7 +232,8 @@ REVOKE ALL ON FUNCTION tenantcall.rate_buckets() FROM PUBLIC;
 
 CREATE VIEW tenantcall.stat_rate_limits AS
     SELECT b.company_id, b.company_uuid, p.policy, b.level, b.shadow, b.allowed, b.denied, b.would_deny,
-           b.quota, b.remaining, b.reset_after, b.last_denied_at, p.bandwidth, b.branch_id, b.waited, b.refunded, b.forgiven
+           b.quota, b.remaining, b.reset_after, b.last_denied_at, p.bandwidth, b.branch_id, b.waited, b.refunded, b.forgiven,
+           (SELECT tenantcall.stats_reset('rate')) AS stats_reset
     FROM tenantcall.rate_buckets() b
     LEFT JOIN (SELECT policy_id, policy, bandwidth FROM tenantcall.rate_policy_defaults
                UNION

@@ -305,13 +305,38 @@ $$;
 COMMENT ON FUNCTION tenantcall.create_requirements() IS 'internal: creates btree_gist, pg_trgm and pgcrypto where they are missing';
 REVOKE ALL ON FUNCTION tenantcall.create_requirements() FROM PUBLIC;
 
+CREATE FUNCTION tenantcall.create_new_tables(schema name) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    rel regclass;
+BEGIN
+    EXECUTE format('CREATE SCHEMA %I AUTHORIZATION tenantcall_owner', schema);
+    PERFORM tenantcall.create_directory_tables(schema);
+    PERFORM tenantcall.create_service_tables(schema);
+    PERFORM tenantcall.create_call_tables(schema);
+    PERFORM tenantcall.create_upkeep_tables(schema);
+    PERFORM tenantcall.create_lease_tables(schema);
+    PERFORM tenantcall.create_hold_tables(schema);
+    PERFORM tenantcall.create_appointment_tables(schema);
+    PERFORM tenantcall.note_tables_version(schema, tenantcall.version());
+    FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(schema))
+               AND c.relkind IN ('r', 'p') ORDER BY c.oid LOOP
+        PERFORM tenantcall.adopt_table(rel);
+    END LOOP;
+    PERFORM tenantcall.create_triggers();
+END
+$$;
+COMMENT ON FUNCTION tenantcall.create_new_tables(name) IS 'internal: part of create_tables()';
+REVOKE ALL ON FUNCTION tenantcall.create_new_tables(name) FROM PUBLIC;
+
 CREATE FUNCTION tenantcall.create_tables(schema name DEFAULT 'telephony') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp SET client_min_messages = warning AS $$
 DECLARE
     wanted ALIAS FOR schema;
     present name := (SELECT i.schema_name FROM tenantcall.installation AS i);
-    rel regclass;
+    version text := (SELECT i.version FROM tenantcall.installation AS i);
 BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         RAISE EXCEPTION 'only a superuser can create the tables of tenantcall'
@@ -328,30 +353,18 @@ BEGIN
         RAISE EXCEPTION 'the tables of tenantcall exist already, in schema "%"', present
             USING ERRCODE = 'duplicate_schema';
     END IF;
+    IF version <> tenantcall.version() THEN
+        RAISE EXCEPTION 'the tables in schema "%" are of version %, and this is version %', present, version, tenantcall.version()
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Call tenantcall.upgrade_tables().';
+    END IF;
     PERFORM tenantcall.create_requirements();
     PERFORM tenantcall.create_owner();
-    IF present IS NULL THEN
-        IF to_regnamespace(quote_ident(wanted)) IS NOT NULL THEN
-            RAISE EXCEPTION 'schema "%" exists already', wanted
-                USING ERRCODE = 'duplicate_schema',
-                      DETAIL = 'What another role put into it could act within the tables of the tenants.',
-                      HINT = 'Drop it, or name another one.';
-        END IF;
-        EXECUTE format('CREATE SCHEMA %I AUTHORIZATION tenantcall_owner', wanted);
-        PERFORM tenantcall.create_directory_tables(wanted);
-        PERFORM tenantcall.create_service_tables(wanted);
-        PERFORM tenantcall.create_call_tables(wanted);
-        PERFORM tenantcall.create_upkeep_tables(wanted);
-        PERFORM tenantcall.create_lease_tables(wanted);
-        PERFORM tenantcall.create_hold_tables(wanted);
-        PERFORM tenantcall.create_appointment_tables(wanted);
-        INSERT INTO tenantcall.installation (schema_name, version) VALUES (wanted, tenantcall.version());
-        FOR rel IN SELECT c.oid FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(wanted))
-                   AND c.relkind IN ('r', 'p') ORDER BY c.oid LOOP
-            PERFORM tenantcall.adopt_table(rel);
-        END LOOP;
-        PERFORM tenantcall.create_triggers();
+    IF present IS NULL AND to_regnamespace(quote_ident(wanted)) IS NOT NULL THEN
+        PERFORM tenantcall.adopt_tables(wanted);
+    ELSIF present IS NULL THEN
+        PERFORM tenantcall.create_new_tables(wanted);
     END IF;
+    INSERT INTO tenantcall.outbox_home (place) VALUES (tenantcall.outbox_place()) ON CONFLICT DO NOTHING;
     PERFORM tenantcall.create_partitions();
     PERFORM tenantcall.grant_tables(k.role) FROM tenantcall.role_kinds AS k
         -- a role that was dropped, and made again by the same name, has lost what it was given

@@ -32,6 +32,21 @@ COMMENT ON TABLE tenantcall.outbox_pause IS 'has a row while the outbox is pause
 REVOKE ALL ON tenantcall.outbox_pause FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('tenantcall.outbox_pause', '');
 
+-- Where the worker ran last.  Not dumped: a copy is another place, whose orders the original may send.
+CREATE TABLE tenantcall.outbox_home
+(
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    place bigint NOT NULL,
+    since timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE tenantcall.outbox_home IS 'on which server the HTTP worker sent orders last; elsewhere it asks about those that are queued first';
+REVOKE ALL ON tenantcall.outbox_home FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.outbox_place() RETURNS bigint
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_outbox_place';
+COMMENT ON FUNCTION tenantcall.outbox_place() IS 'internal: what a copy of this database, or of its server, does not share';
+REVOKE ALL ON FUNCTION tenantcall.outbox_place() FROM PUBLIC;
+
 -- The lifecycle of an appointment.  It begins with our order (pending) or with what the calendar
 -- tells of bookings made elsewhere (confirmed, or already over).  "unknown" was sent, and whether
 -- it was booked is being found out.

@@ -13,7 +13,8 @@ REVOKE ALL ON FUNCTION tenantcall.http_accounts() FROM PUBLIC;
 CREATE VIEW tenantcall.stat_http AS
     SELECT credential, requests, answered, rate_limited, timeouts, errors, refused_quota, refused_breaker, refused_queue, refused_other,
            under_way, queued_live, queued_write, queued_refresh, oldest_wait, breaker, breaker_since, quota_limit, quota_remaining,
-           quota_wait, last_error, last_error_at, latency_mean, latency_max, latency_buckets
+           quota_wait, last_error, last_error_at, latency_mean, latency_max, latency_buckets,
+           (SELECT tenantcall.stats_reset('http')) AS stats_reset
     FROM tenantcall.http_accounts()
     WHERE company_id IS NULL;
 COMMENT ON VIEW tenantcall.stat_http IS 'each calendar account since the server''s start or reset_http_stats(): requests, refusals, queues, breaker, quota, latency';
@@ -31,7 +32,7 @@ REVOKE ALL ON tenantcall.stat_http FROM PUBLIC;
 CREATE VIEW tenantcall.stat_http_companies AS
     SELECT credential, company_id, requests, answered, rate_limited, timeouts, errors, refused_quota, refused_breaker, refused_queue,
            refused_other, under_way, queued_live, queued_write, queued_refresh, last_error, last_error_at, latency_mean, latency_max,
-           latency_buckets
+           latency_buckets, (SELECT tenantcall.stats_reset('http')) AS stats_reset
     FROM tenantcall.http_accounts()
     WHERE company_id IS NOT NULL;
 COMMENT ON VIEW tenantcall.stat_http_companies IS 'each company''s part in each calendar account; columns as in stat_http';

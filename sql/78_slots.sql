@@ -27,15 +27,18 @@ REVOKE ALL ON FUNCTION tenantcall.invalidate_slots(bigint, timestamptz, timestam
 
 CREATE FUNCTION tenantcall.slot_stats(OUT company_id bigint, OUT credential text, OUT hits bigint, OUT stale bigint,
         OUT misses bigint, OUT waits bigint, OUT fetched bigint, OUT discarded bigint, OUT failed bigint,
-        OUT refused bigint, OUT timed_out bigint, OUT entries bigint) RETURNS SETOF record
+        OUT refused bigint, OUT timed_out bigint, OUT entries bigint, OUT latency_buckets bigint[], OUT latency_sum interval,
+        OUT last_failed_at timestamptz) RETURNS SETOF record
     LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_slot_stats';
 COMMENT ON FUNCTION tenantcall.slot_stats() IS 'use of the slot cache: of all companies for administrators and pg_monitor, of the entered company for others';
 REVOKE ALL ON FUNCTION tenantcall.slot_stats() FROM PUBLIC;
 
 CREATE VIEW tenantcall.stat_cache AS
-    SELECT company_id, credential, hits, stale, misses, waits, fetched, discarded, failed, refused, timed_out, entries
+    SELECT company_id, credential, hits, stale, misses, waits, fetched, discarded, failed, refused, timed_out, entries, latency_buckets,
+           latency_sum, last_failed_at, (SELECT tenantcall.stats_reset('cache')) AS stats_reset
     FROM tenantcall.slot_stats();
 COMMENT ON VIEW tenantcall.stat_cache IS 'use of the slot cache, by company and credential';
+COMMENT ON COLUMN tenantcall.stat_cache.latency_buckets IS 'callers who waited up to 0.125 ms, 0.25 ms, and so on, doubling, up to 8.192 s, and longer';
 REVOKE ALL ON tenantcall.stat_cache FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.reset_slot_stats() RETURNS void

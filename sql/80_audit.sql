@@ -64,6 +64,7 @@ INSERT INTO tenantcall.isolation_checks (check_name, finds) VALUES
     ('foreign_object', 'an object in schema tenantcall is not of the extension'),
     ('public_execute', 'PUBLIC may execute a function of ours that is not meant for all'),
     ('event_trigger', 'an event trigger of ours is missing, changed or not ALWAYS'),
+    ('trigger_off', 'a trigger of ours that guards the trail, states or credentials is disabled or not ALWAYS'),
     ('role_attribute', 'a role of ours is superuser, or has BYPASSRLS, CREATEROLE or REPLICATION'),
     ('role_membership', 'a role of ours can become one that row security does not bind, or that reaches around it'),
     ('role_owns', 'a role of ours owns a scoped table or a schema of ours, or can become its owner'),
@@ -167,6 +168,7 @@ CREATE FUNCTION tenantcall.check_isolation()
           UNION ALL SELECT * FROM tenantcall.audit_functions()
           UNION ALL SELECT * FROM tenantcall.audit_strangers()
           UNION ALL SELECT * FROM tenantcall.audit_event_triggers()
+          UNION ALL SELECT * FROM tenantcall.audit_triggers()
           UNION ALL SELECT * FROM tenantcall.audit_roles()
           UNION ALL SELECT * FROM tenantcall.audit_other_roles()
           UNION ALL SELECT * FROM tenantcall.audit_unnoted_roles()

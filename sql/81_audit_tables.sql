@@ -303,6 +303,7 @@ CREATE FUNCTION tenantcall.audit_internal() RETURNS SETOF tenantcall.isolation_f
         WHERE a.relation = g.relname AND g.privilege_type = ANY (a.privileges)
           AND (a.column_name IS NULL OR a.column_name = g.column_name)
           AND (a.kind = 'public'
+               OR a.kind = 'monitor' AND g.grantee = 'pg_monitor'::regrole
                OR EXISTS (SELECT FROM tenantcall.role_kinds AS k
                           WHERE k.role = pg_get_userbyid(g.grantee) AND g.grantee <> 0
                             AND a.kind IN ('app', k.kind))))

@@ -232,3 +232,29 @@ CREATE FUNCTION tenantcall.audit_event_triggers() RETURNS SETOF tenantcall.isola
 $$;
 COMMENT ON FUNCTION tenantcall.audit_event_triggers() IS 'internal: part of check_isolation()';
 REVOKE ALL ON FUNCTION tenantcall.audit_event_triggers() FROM PUBLIC;
+
+-- Triggers of ours fire whatever session_replication_role is; pg_restore --disable-triggers undoes that.  Those of
+-- scoped tables, and of caches that could show another company's rows, are looked at elsewhere.
+CREATE FUNCTION tenantcall.audit_triggers() RETURNS SETOF tenantcall.isolation_finding
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+    SELECT CASE WHEN t.tgenabled = 'O' THEN 'warning' ELSE 'error' END, 'trigger_off',
+           format('%I.%I', n.nspname, c.relname),
+           format('Trigger %I is disabled, or is not ENABLE ALWAYS.', t.tgname),
+           format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER %I', n.nspname, c.relname, t.tgname)
+    FROM pg_trigger AS t
+    JOIN pg_class AS c ON c.oid = t.tgrelid
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    JOIN pg_proc AS p ON p.oid = t.tgfoid
+    JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+    JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'tenantcall'
+    LEFT JOIN tenantcall.installation AS i ON true
+    WHERE t.tgenabled <> 'A'
+      AND NOT (p.proname = 'time_zone_trigger' AND t.tgenabled = 'O')
+      AND p.proname NOT IN ('scope_freeze_trigger', 'scope_guard_trigger', 'scope_truncate_trigger')
+      AND NOT (p.proname = 'invalidate_cache_trigger' AND t.tgtype & 1 = 1 -- of rows
+               AND (n.nspname = i.schema_name
+                    OR c.relname IN ('scope_registry', 'secrets', 'installation', 'role_kinds')))
+$$;
+COMMENT ON FUNCTION tenantcall.audit_triggers() IS 'internal: part of check_isolation()';
+REVOKE ALL ON FUNCTION tenantcall.audit_triggers() FROM PUBLIC;

@@ -100,7 +100,9 @@ CREATE FUNCTION tenantcall.audit_unnoted_roles() RETURNS SETOF tenantcall.isolat
         SELECT a.grantee, tenantcall.audit_function_name(p.oid)
         FROM pg_proc AS p, aclexplode(p.proacl) AS a
         WHERE p.pronamespace = 'tenantcall'::regnamespace AND a.grantee NOT IN (0, p.proowner)
-          AND NOT EXISTS (SELECT FROM tenantcall.role_functions AS f WHERE f.kind = 'owner' AND f.function = p.proname)
+          AND NOT EXISTS (SELECT FROM tenantcall.role_functions AS f
+                          WHERE f.function = p.proname
+                            AND (f.kind = 'owner' OR f.kind = 'monitor' AND a.grantee = 'pg_monitor'::regrole))
     )
     SELECT 'warning', 'role_unnoted', r.rolname,
            format('It has rights on %s%s, and was not given them by grant_app(), grant_gateway() or grant_admin(): '
@@ -121,7 +123,7 @@ CREATE FUNCTION tenantcall.audit_role_functions() RETURNS SETOF tenantcall.isola
     SELECT 'error', 'role_functions', m.role,
            format('It may execute %s, through %s, which its kind (%s) does not have.', tenantcall.audit_function_name(p.oid),
                   tenantcall.audit_role_name(a.grantee), array_to_string(m.kinds, ', ')),
-           format('REVOKE EXECUTE ON FUNCTION %s FROM %s', tenantcall.audit_function_name(p.oid), tenantcall.audit_role_name(a.grantee))
+           format('REVOKE EXECUTE ON ROUTINE %s FROM %s', tenantcall.audit_function_name(p.oid), tenantcall.audit_role_name(a.grantee))
     FROM pg_proc AS p
     CROSS JOIN LATERAL aclexplode(p.proacl) AS a
     JOIN tenantcall.audit_reach() AS m ON m.member = a.grantee

@@ -25,6 +25,11 @@ CREATE VIEW tenantcall.role_functions AS
         ('app', ARRAY['call_lease_stats']),
         ('app', ARRAY['call_at_home', 'company_node', 'table_here']),
         ('gateway', ARRAY['bind_forwarded_call']),
+        ('app', ARRAY['stat_counts', 'stat_last', 'stats_reset', 'company_stats']),
+        ('admin', ARRAY['reset_stats']),
+        ('admin', ARRAY['health', 'report']),
+        ('monitor', ARRAY['health', 'stat_counts', 'stat_last', 'stats_reset', 'company_stats', 'rate_buckets', 'rate_table',
+                          'call_lease_stats', 'outbox_counts', 'slot_stats', 'http_accounts']),
         ('app', ARRAY['hold_slot', 'release_hold', 'book', 'booking_result', 'cancel_booking', 'reschedule_booking', 'outbox_counts']),
         ('app', ARRAY['available_slots', 'alternative_slots', 'invalidate_slots', 'slot_stats', 'plain_name']),
         ('gateway', ARRAY['enter', 'enter_uuid', 'enter_phone', 'resolve_phone', 'sign_token', 'take_for', 'allow_for',
@@ -49,10 +54,13 @@ CREATE VIEW tenantcall.role_functions AS
                         'audit_strangers', 'audit_event_triggers', 'audit_roles', 'audit_other_roles', 'audit_unnoted_roles',
                         'audit_role_functions', 'audit_creation', 'audit_server_access', 'audit_settings',
                         'audit_setting_severity', 'audit_library', 'audit_publications', 'audit_default_privileges']),
+        ('admin', ARRAY['audit_triggers']),
+        ('admin', ARRAY['run_maintenance', 'schedule_maintenance', 'unschedule_maintenance', 'maintenance_status',
+                        'cron_database', 'expire_unplaced_rows', 'reap_outbox']),
         ('owner', ARRAY['track_lifecycle', 'untrack_lifecycle', 'require_trackable', 'drop_lifecycle_trigger',
                         'lifecycle_verify', 'lifecycle_trigger'])
     ) AS f (kind, names), unnest(names) AS function;
-COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well; owner: see grant_tracking()';
+COMMENT ON VIEW tenantcall.role_functions IS 'functions that app, gateway and admin roles may call; gateways and admins have an app''s as well; owner: see grant_tracking(); monitor: pg_monitor';
 REVOKE ALL ON tenantcall.role_functions FROM PUBLIC;
 
 -- Their privileges on the extension's own tables and views.  What is granted beyond is reported
@@ -70,10 +78,15 @@ CREATE VIEW tenantcall.role_relations AS
                                                'isolation_checks', 'audit_tables', 'audit_references', 'installation',
                                                'role_kinds', 'role_functions', 'role_relations']),
         ('admin', ARRAY['SELECT'], NULL, ARRAY['stat_http', 'stat_http_companies']),
+        ('app', ARRAY['SELECT'], NULL, ARRAY['stat_companies', 'stat_calls', 'stat_context']),
+        ('monitor', ARRAY['SELECT'], NULL, ARRAY['stat_companies', 'stat_calls', 'stat_context', 'stat_rate_limits', 'stat_cache',
+                                                 'stat_http', 'stat_http_companies', 'stat_outbox', 'stat_call_leases']),
+        ('admin', ARRAY['SELECT'], NULL, ARRAY['maintenance_job_defaults', 'maintenance_jobs_in_force', 'maintenance_runs', 'maintenance_schedule']),
+        ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL, ARRAY['maintenance_jobs']),
         ('admin', ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'], NULL,
          ARRAY['disconnection_reasons', 'lifecycle_states', 'lifecycle_transitions', 'retentions'])
     ) AS r (kind, privileges, column_name, names), unnest(names) AS relation;
-COMMENT ON VIEW tenantcall.role_relations IS 'privileges of app, gateway and admin roles on tables and views of tenantcall; gateways and admins have an app''s as well';
+COMMENT ON VIEW tenantcall.role_relations IS 'privileges of app, gateway and admin roles, and of pg_monitor (monitor), on tables and views of tenantcall; gateways and admins have an app''s as well';
 REVOKE ALL ON tenantcall.role_relations FROM PUBLIC;
 
 CREATE VIEW tenantcall.quarantined AS
@@ -144,7 +157,7 @@ BEGIN
     FOR wanted IN SELECT f.function FROM tenantcall.role_functions AS f WHERE f.kind = grant_functions.kind LOOP
         FOR signature IN SELECT p.oid::regprocedure::text FROM pg_proc AS p
                          WHERE p.pronamespace = 'tenantcall'::regnamespace AND p.proname = wanted.function LOOP
-            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', signature, role);
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', signature, role);
         END LOOP;
     END LOOP;
 END
@@ -244,8 +257,12 @@ BEGIN
     IF role IS NULL THEN
         RAISE EXCEPTION 'argument "role" must not be NULL' USING ERRCODE = 'null_value_not_allowed';
     END IF;
+    IF EXISTS (SELECT FROM tenantcall.maintenance_schedule AS s WHERE s.owner = revoke_role.role) THEN
+        RAISE WARNING 'the jobs of maintenance in pg_cron belong to role "%"', role
+            USING DETAIL = 'They fail from now on.', HINT = 'Call tenantcall.schedule_maintenance() as a superuser.';
+    END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
-        EXECUTE format('REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tenantcall FROM %I', role);
+        EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA tenantcall FROM %I', role);
         EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %s FROM %I', spaces, role);
         EXECUTE format('REVOKE ALL ON SCHEMA %s FROM %I', spaces, role);
     END IF;
@@ -254,3 +271,16 @@ END
 $$;
 COMMENT ON FUNCTION tenantcall.revoke_role(name) IS 'takes back all that grant_app(), grant_gateway(), grant_admin() and grant_tracking() gave; also of a role that is gone; superuser';
 REVOKE ALL ON FUNCTION tenantcall.revoke_role(name) FROM PUBLIC;
+
+-- Whoever watches the server may read statistics and health.
+DO $$
+DECLARE
+    own record;
+BEGIN
+    PERFORM tenantcall.grant_functions('pg_monitor', 'monitor');
+    FOR own IN SELECT r.relation, p.privilege FROM tenantcall.role_relations AS r, unnest(r.privileges) AS p (privilege)
+               WHERE r.kind = 'monitor' LOOP
+        EXECUTE format('GRANT %s ON tenantcall.%I TO pg_monitor', own.privilege, own.relation);
+    END LOOP;
+END
+$$;

@@ -22,6 +22,7 @@
 #include "holds.h"
 #include "lifecycle.h"
 #include "slot_generation.h"
+#include "stat.h"
 
 #define COLUMNS                                                                                    \
 	"SELECT appointment_id, branch_id, service_id, hold_id, call_id, customer_id, "                \
@@ -284,7 +285,10 @@ tc_appointment_move(TcAppointment *row, const char *status, const char *uid, con
 	tc_param_text(&params, reason);
 	tc_execute(&move_row, &params);
 	if (status != NULL)
+	{
 		row->status = pstrdup(status);
+		tc_stat_booking(status, row->company_id);
+	}
 	if (uid != NULL)
 		row->uid = pstrdup(uid);
 	if (tc_appointment_over(row->status))

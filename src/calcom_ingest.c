@@ -31,6 +31,7 @@
 #include "quarantine.h"
 #include "rate.h"
 #include "signature.h"
+#include "stat.h"
 #include "telephony.h"
 #include "webhook.h"
 
@@ -288,5 +289,6 @@ tc_ingest_calcom(PG_FUNCTION_ARGS)
 		if (strcmp(result.outcome, "quarantined") == 0 || strcmp(result.outcome, "conflict") == 0)
 			quarantine(&told, &result);
 	}
+	tc_stat_delivery("calendar", result.outcome, result.company_id);
 	return return_told(fcinfo, &result);
 }

@@ -9,7 +9,10 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 
 #include "args.h"
@@ -71,9 +74,19 @@ require_any(void)
 						errhint("Enter a company first, in the same transaction.")));
 }
 
+/* May the caller see statistics of all companies? */
+bool
+tc_sees_all(void)
+{
+	static const Oid admin_types[3] = {INT8OID, TEXTOID, TEXTOID};
+
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
+		   tc_may_call("set_company_status", 3, admin_types);
+}
+
 /* The companies with rows in a table, each once, in order of their ids. */
-TcContext *
-tc_companies_in(const char *table, int *count)
+static TcContext *
+list_companies(const char *table, bool for_statistics, int *count)
 {
 	const TcContext *entered = tc_context_current();
 	Oid relid = tc_telephony_table(table);
@@ -87,7 +100,8 @@ tc_companies_in(const char *table, int *count)
 		*companies = *entered;
 		return companies;
 	}
-	require_any();
+	if (!for_statistics || !has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
+		require_any();
 	list.ids = palloc(list.room * sizeof(int64));
 	if (OidIsValid(relid))
 		tc_read_rows(relid, NULL, 0, visit_company, &list);
@@ -108,6 +122,20 @@ tc_companies_in(const char *table, int *count)
 	}
 	pfree(list.ids);
 	return companies;
+}
+
+/* The companies with rows in a table. */
+TcContext *
+tc_companies_in(const char *table, int *count)
+{
+	return list_companies(table, false, count);
+}
+
+/* The same for statistics. */
+TcContext *
+tc_companies_seen(const char *table, int *count)
+{
+	return list_companies(table, true, count);
 }
 
 /* All companies. */

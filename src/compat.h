@@ -120,6 +120,15 @@ extern bool pq_check_connection(void);
 #define tc_owns_database(database, roleid) pg_database_ownercheck((database), (roleid))
 #endif
 
+/* May the role connect to the database? */
+#if PG_VERSION_NUM >= 160000
+#define tc_may_connect(database, roleid)                                                           \
+	(object_aclcheck(DatabaseRelationId, (database), (roleid), ACL_CONNECT) == ACLCHECK_OK)
+#else
+#define tc_may_connect(database, roleid)                                                           \
+	(pg_database_aclcheck((database), (roleid), ACL_CONNECT) == ACLCHECK_OK)
+#endif
+
 /* Is the column known to hold no NULLs?  (From 18 a NOT NULL constraint may be NOT VALID.) */
 #if PG_VERSION_NUM >= 180000
 #define tc_column_not_null(rel, attnum)                                                            \

@@ -33,6 +33,7 @@
 #include "context.h"
 #include "errors.h"
 #include "ready.h"
+#include "stat.h"
 
 /* What a check hook makes of a value; owned by the settings machinery. */
 struct TcContextExtra
@@ -204,19 +205,25 @@ tc_context_check_may_enter(const TcContext *context)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 						errmsg("cannot enter a tenant during a parallel operation")));
 	if (!IsTransactionBlock())
+	{
+		tc_stat_count((int64) context->company_id, TC_STAT_REFUSED_NO_BLOCK);
 		ereport(ERROR, (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
 						errmsg("a tenant can be entered only inside a transaction block"),
 						errdetail("The context lasts until the end of the transaction."),
 						errhint("Send BEGIN first, then enter, then query.")));
+	}
 	if (now != NULL && now->pushed)
 		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT),
 						errmsg("cannot enter a tenant while tenantcall is acting for one")));
 	if (seal_lxid == TC_MY_LXID && !tc_context_agrees(&seal, context) && !test_mode)
+	{
+		tc_stat_count((int64) context->company_id, TC_STAT_REFUSED_OTHER_TENANT);
 		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT),
 						errmsg("another tenant was already entered in this transaction"),
 						errdetail("Company and branch are set once per transaction, also across "
 								  "savepoints."),
 						errhint("End this transaction and begin a new one.")));
+	}
 }
 
 /* Remembers what this transaction entered. */
@@ -272,10 +279,13 @@ context_for_read(void)
 	if (likely(extra != NULL))
 		return &extra->context;
 	if (missing_context == TC_MISSING_ERROR)
+	{
+		tc_stat_count(0, TC_STAT_MISSING_READ);
 		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT),
 						errmsg("no tenant has been entered in this transaction"),
 						errhint("Call tenantcall.enter_token() first, or set "
 								"tenantcall.missing_context to empty.")));
+	}
 	return NULL;
 }
 

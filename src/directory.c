@@ -31,6 +31,7 @@
 #include "directory_core.h"
 #include "inval.h"
 #include "phone.h"
+#include "stat.h"
 #include "telephony.h"
 
 typedef struct CompanyEntry
@@ -252,10 +253,14 @@ find_number(const TcTelephony *place, int64 phone)
 	TcMatch match;
 
 	if (likely(kept != NULL))
+	{
+		tc_stat_count(kept->company_id, TC_STAT_DIRECTORY_HIT);
 		return *kept;
+	}
 	match = match_number(phone);
 	tc_read_rows(place->phone_numbers, &match, 1, visit_number, &number);
 	keep_number(&number);
+	tc_stat_count(number.company_id, TC_STAT_DIRECTORY_MISS);
 	return number;
 }
 

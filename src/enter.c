@@ -27,6 +27,7 @@
 #include "node.h"
 #include "phone.h"
 #include "ready.h"
+#include "stat.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_enter);
@@ -93,6 +94,7 @@ refuse_unknown(const TcContext *context)
 	char *company = shown((int64) context->company_id, context->company_uuid);
 	bool has_branch = context->branch_id != 0 || !tc_uuid_is_nil(context->branch_uuid);
 
+	tc_stat_count(0, TC_STAT_REFUSED_UNKNOWN);
 	ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN), errmsg("no such company or branch"),
 					has_branch ? errdetail("Company %s, branch %s.", company,
 										   shown((int64) context->branch_id, context->branch_uuid))
@@ -103,7 +105,7 @@ refuse_unknown(const TcContext *context)
 
 /* Completes, checks and enters. */
 static void
-enter_checked(TcContext *context)
+enter_checked(TcContext *context, TcStatCount how)
 {
 	const TcContext *before = tc_context_current();
 	bool again;
@@ -114,6 +116,7 @@ enter_checked(TcContext *context)
 	again = before != NULL && tc_context_equal(before, context);
 	tc_context_enter(context);
 	tc_node_spread(context);
+	tc_stat_count((int64) context->company_id, how);
 	if (!again)
 		record_admin(context);
 }
@@ -126,7 +129,7 @@ tc_enter(PG_FUNCTION_ARGS)
 
 	context.company_id = tc_arg_id(fcinfo, 0, "company_id");
 	context.branch_id = tc_arg_optional_id(fcinfo, 1, "branch_id");
-	enter_checked(&context);
+	enter_checked(&context, TC_STAT_ENTER_ID);
 	PG_RETURN_VOID();
 }
 
@@ -152,7 +155,7 @@ tc_enter_uuid(PG_FUNCTION_ARGS)
 	take_uuid(fcinfo, 0, "company", context.company_uuid);
 	if (!PG_ARGISNULL(1))
 		take_uuid(fcinfo, 1, "branch", context.branch_uuid);
-	enter_checked(&context);
+	enter_checked(&context, TC_STAT_ENTER_UUID);
 	PG_RETURN_VOID();
 }
 
@@ -199,11 +202,14 @@ tc_enter_phone(PG_FUNCTION_ARGS)
 	char *number = tc_arg_text(fcinfo, 0, "number");
 
 	if (!resolve(number, values, nulls))
+	{
+		tc_stat_count(0, TC_STAT_REFUSED_UNKNOWN);
 		ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN), errmsg("the number belongs to no company"),
 						errdetail("Number %s.", number),
 						errhint("Assign it with tenantcall.assign_number().")));
+	}
 	context.company_id = DatumGetInt64(values[0]);
 	context.branch_id = nulls[1] ? 0 : DatumGetInt64(values[1]);
-	enter_checked(&context);
+	enter_checked(&context, TC_STAT_ENTER_PHONE);
 	return tc_form_result(fcinfo, values, nulls);
 }

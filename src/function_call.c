@@ -37,6 +37,7 @@
 #include "quarantine.h"
 #include "rate.h"
 #include "refusals.h"
+#include "stat.h"
 #include "telephony.h"
 
 #define COMPANY_LIMIT "function_call"
@@ -380,6 +381,9 @@ tc_accept_function_call(PG_FUNCTION_ARGS)
 		return result;
 	accept(&delivery, signature, &accepted);
 	tc_refusal_note(&delivery, &accepted.placement, accepted.outcome, accepted.reason);
+	tc_stat_delivery("function_call", accepted.outcome,
+					 delivery.verified_for != 0 ? delivery.verified_for
+												: accepted.placement.place.company_id);
 	return return_accepted(fcinfo, &delivery, &accepted);
 }
 

@@ -272,7 +272,8 @@ tc_http_note_refusal(const TcHttpJob *job, const char *reason)
 	for (int i = 0; i < n; i++)
 	{
 		entries[i]->counts[refusal_count(reason)]++;
-		note_error(entries[i], reason);
+		if (strcmp(reason, TC_HTTP_R_BREAKER) != 0) /* what opened it is told */
+			note_error(entries[i], reason);
 	}
 	LWLockRelease(tc_http_lock());
 }
@@ -281,6 +282,7 @@ tc_http_note_refusal(const TcHttpJob *job, const char *reason)
 static void
 take_end(TcHttpEntry *entry, const TcHttpResult *result, int64 latency)
 {
+	char status[TC_HTTP_REASON_LEN];
 	int bucket = 0;
 
 	entry->in_flight--;
@@ -295,6 +297,11 @@ take_end(TcHttpEntry *entry, const TcHttpResult *result, int64 latency)
 	}
 	if (result->status == TOO_MANY_REQUESTS)
 		note_error(entry, "rate_limited");
+	else if (result->status >= 500 || result->status == 401 || result->status == 403)
+	{
+		snprintf(status, sizeof(status), "http_%d", result->status);
+		note_error(entry, status);
+	}
 	while (bucket < TC_HTTP_BUCKETS - 1 && latency > bucket_ends[bucket])
 		bucket++;
 	entry->buckets[bucket]++;

@@ -35,6 +35,7 @@ typedef struct Seat
 	Oid database; /* InvalidOid: free */
 	int pid;	  /* 0: no worker */
 	int proc;	  /* number of its PGPROC */
+	int helper;	  /* pid of the process that does maintenance; 0: none */
 	int64 clear_until;
 } Seat;
 
@@ -80,7 +81,7 @@ find_seat(Oid database, bool make)
 
 		if (seat->database == database)
 			return seat;
-		if (room == NULL && seat->pid == 0 && seat->clear_until <= now)
+		if (room == NULL && seat->pid == 0 && seat->helper == 0 && seat->clear_until <= now)
 			room = seat;
 	}
 	if (!make || room == NULL)
@@ -138,6 +139,37 @@ tc_http_database_enter(void)
 	return ok;
 }
 
+/* before_shmem_exit callback of the helper. */
+static void
+leave_helper(int code, Datum arg)
+{
+	Seat *seat;
+
+	SpinLockAcquire(&table->lock);
+	seat = find_seat(MyDatabaseId, false);
+	if (seat != NULL && seat->helper == MyProcPid)
+		seat->helper = 0;
+	SpinLockRelease(&table->lock);
+}
+
+/* The helper enters itself. */
+bool
+tc_http_database_help(void)
+{
+	Seat *seat;
+	bool ok;
+
+	SpinLockAcquire(&table->lock);
+	seat = find_seat(MyDatabaseId, true);
+	ok = seat != NULL && seat->helper == 0 && seat->clear_until <= tc_http_now();
+	if (ok)
+		seat->helper = MyProcPid;
+	SpinLockRelease(&table->lock);
+	if (ok)
+		before_shmem_exit(leave_helper, (Datum) 0);
+	return ok;
+}
+
 /* Is there a worker, or is there to be none? */
 bool
 tc_http_database_taken(Oid database)
@@ -147,7 +179,7 @@ tc_http_database_taken(Oid database)
 	return read_seat(database, &seat) && (seat.pid != 0 || seat.clear_until > tc_http_now());
 }
 
-/* Ends a database's worker, and waits for its end. */
+/* Ends a database's worker and its helper, and waits for their end. */
 void
 tc_http_database_clear(Oid database)
 {
@@ -167,7 +199,9 @@ tc_http_database_clear(Oid database)
 	SpinLockRelease(&table->lock);
 	if (copy.pid != 0)
 		(void) kill(copy.pid, SIGTERM);
-	while (copy.pid != 0 && tc_http_now() - start < WAIT_MS * NS_PER_MS)
+	if (copy.helper != 0)
+		(void) kill(copy.helper, SIGTERM);
+	while ((copy.pid != 0 || copy.helper != 0) && tc_http_now() - start < WAIT_MS * NS_PER_MS)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20,
 						 tc_wait_event("TenantcallHttpEnd"));

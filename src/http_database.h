@@ -13,6 +13,8 @@ extern void tc_http_database_startup(void);
 /* The worker enters itself, until it exits; false: another one runs already, or there is no room.
  */
 extern bool tc_http_database_enter(void);
+/* The same of the process that does maintenance for it. */
+extern bool tc_http_database_help(void);
 /* Is there a worker in that database, or is it to stay without one for the moment? */
 extern bool tc_http_database_taken(Oid database);
 /*

@@ -298,7 +298,9 @@ tc_http_launcher_init(void)
 		.bgw_function_name = "tc_http_launcher_main",
 	};
 
-	if (tc_http_settings.databases == NULL || tc_http_settings.databases[0] == '\0')
+	/* the servers that pg_upgrade starts are for itself: nothing may be sent or written there */
+	if (IsBinaryUpgrade || tc_http_settings.databases == NULL ||
+		tc_http_settings.databases[0] == '\0')
 		return;
 	RegisterBackgroundWorker(&worker);
 	prev_utility = ProcessUtility_hook;

@@ -23,6 +23,7 @@
 #include "http_shmem.h"
 #include "rate_args.h"
 #include "ready.h"
+#include "stat.h"
 
 #define N_COLUMNS 26
 #define NS_PER_US INT64CONST(1000)
@@ -204,5 +205,6 @@ tc_reset_http_stats(PG_FUNCTION_ARGS)
 		entry->last_error_at = 0;
 	}
 	LWLockRelease(tc_http_lock());
+	tc_stat_note_reset(TC_STAT_HTTP);
 	PG_RETURN_VOID();
 }

@@ -30,6 +30,7 @@
 #include "quarantine.h"
 #include "rate.h"
 #include "refusals.h"
+#include "stat.h"
 
 PG_FUNCTION_INFO_V1(tc_answer_inbound_call);
 
@@ -193,6 +194,7 @@ tc_answer_inbound_call(PG_FUNCTION_ARGS)
 	{
 		memset(&placement, 0, sizeof(placement));
 		tc_refusal_note(&delivery, &placement, "rejected", delivery.rejected);
+		tc_stat_delivery("inbound", "rejected", delivery.verified_for);
 		values[0] = CStringGetTextDatum("rejected");
 		nulls[1] = true;
 		return tc_return_row(fcinfo, values, nulls);
@@ -211,6 +213,7 @@ tc_answer_inbound_call(PG_FUNCTION_ARGS)
 			tc_quarantine(&delivery, &placement, outcome, placement.reason, delivery.detail);
 		values[1] = reject_answer();
 	}
+	tc_stat_delivery("inbound", outcome, placement.place.company_id);
 	values[0] = CStringGetTextDatum(outcome);
 	return tc_return_row(fcinfo, values, nulls);
 }

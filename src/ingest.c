@@ -28,6 +28,7 @@
 #include "rate.h"
 #include "refusals.h"
 #include "rows.h"
+#include "stat.h"
 
 PG_FUNCTION_INFO_V1(tc_ingest_retell);
 
@@ -164,6 +165,18 @@ tc_ingest_event(const TcDelivery *delivery, TcPlacement *placement, TimestampTz 
 		apply(delivery, placement, ingested);
 }
 
+/* Counts what became of a delivery. */
+static void
+count(const TcDelivery *delivery, const TcPlacement *placement, const TcIngested *ingested)
+{
+	int64 company_id =
+		delivery->verified_for != 0 ? delivery->verified_for : placement->place.company_id;
+
+	tc_stat_delivery(delivery->kind, ingested->outcome, company_id);
+	if (delivery->message.event_name != NULL)
+		tc_stat_event(delivery->message.event_name, company_id);
+}
+
 /* The row that ingest_retell() returns. */
 static Datum
 return_ingested(FunctionCallInfo fcinfo, const TcIngested *ingested)
@@ -209,5 +222,6 @@ tc_ingest_retell(PG_FUNCTION_ARGS)
 		 strcmp(ingested.outcome, "conflict") == 0) &&
 		!tc_call_forgotten(&delivery, placement.place.company_id))
 		tc_quarantine(&delivery, &placement, ingested.outcome, ingested.reason, ingested.detail);
+	count(&delivery, &placement, &ingested);
 	return return_ingested(fcinfo, &ingested);
 }

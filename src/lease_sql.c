@@ -410,7 +410,9 @@ tc_call_lease_stats(PG_FUNCTION_ARGS)
 	int count;
 
 	InitMaterializedSRF(fcinfo, 0);
-	companies = tc_companies_in("call_leases", &count);
+	if (tc_telephony() == NULL)
+		return (Datum) 0;
+	companies = tc_companies_seen("call_leases", &count);
 	for (int i = 0; i < count; i++)
 	{
 		int branches;

@@ -49,7 +49,7 @@ static TcStatement list_open = {
 	.types = {INT8OID, INT8OID},
 };
 static TcStatement lock_due = {
-	.sql = "SELECT d.outbox_id FROM tenantcall.outbox_due AS d WHERE d.company_id = $1 "
+	.sql = "SELECT d.state = 'reconcile' FROM tenantcall.outbox_due AS d WHERE d.company_id = $1 "
 		   "AND d.outbox_id = ANY ($2) ORDER BY d.outbox_id FOR UPDATE",
 	.nparams = 2,
 	.types = {INT8OID, INT8ARRAYOID},
@@ -134,6 +134,7 @@ tc_outbox_lock_open(int64 company_id, int64 appointment_id, TcOpenOrder *open)
 {
 	TcParams params = {0};
 	TcParams due = {0};
+	bool asked;
 	bool isnull;
 	TcAct act;
 
@@ -146,13 +147,13 @@ tc_outbox_lock_open(int64 company_id, int64 appointment_id, TcOpenOrder *open)
 	if (isnull)
 		return;
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	tc_execute(&lock_due, &due);
+	asked = tc_execute(&lock_due, &due) > 0 && DatumGetBool(tc_result_datum(1, &isnull));
 	tc_act_end(&act);
 	if (tc_execute(&read_open, &params) == 0)
 		return;
 	open->outbox_id = tc_result_int8(1);
 	open->state = tc_result_text(2);
-	open->untouched = DatumGetBool(tc_result_datum(3, &isnull));
+	open->untouched = !asked && DatumGetBool(tc_result_datum(3, &isnull));
 }
 
 /* Drops an untouched order. */

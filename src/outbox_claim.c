@@ -8,7 +8,8 @@
  * turns: the first due order of each, then the second of each; so one with ten thousand orders
  * delays another by no more than its share.
  *
- * An order that is found in state "sending" was claimed before by a worker that is gone: whether it
+ * An order that came with a copy of the database (outbox_home.c) is asked about first.  One
+ * that is found in state "sending" was claimed before by a worker that is gone: whether it
  * was sent is unknown, so the calendar is asked first.  "Settled" is when the last request that may
  * have been sent can no longer be under way.
  *
@@ -80,7 +81,8 @@ static TcStatement take_order = {
 		"UPDATE @.outbox AS o SET state = $3, attempt = $4, "
 		"lease_until = clock_timestamp() + make_interval(secs => $5), "
 		"due_at = clock_timestamp() + make_interval(secs => $5), "
-		"sent_at = CASE $3 WHEN 'sending' THEN clock_timestamp() ELSE o.sent_at END "
+		"sent_at = CASE $3 WHEN 'sending' THEN clock_timestamp() "
+		"ELSE coalesce(o.sent_at, clock_timestamp()) END " /* perhaps by somebody else, until now */
 		"FROM @.appointments AS a LEFT JOIN @.appointments AS f "
 		"ON f.company_id = a.company_id AND f.appointment_id = a.rescheduled_from "
 		"WHERE o.company_id = $1 AND o.outbox_id = $2 AND o.finished_at IS NULL "

@@ -32,6 +32,7 @@
 #include "calcom_request_core.h"
 #include "outbox.h"
 #include "outbox_flight.h"
+#include "outbox_home.h"
 #include "outbox_judge.h"
 #include "ready.h"
 #include "telephony.h"
@@ -51,6 +52,7 @@ static int in_flight_limit = 32; /* setting */
 
 static TcFlight *flights[MAX_IN_FLIGHT]; /* under way; no order */
 static int nflights = 0;
+static bool moved_in = false;	  /* was it found out whether orders came with a copy? */
 static int nunrecorded = 0;		  /* of them: have an outcome that could not be recorded yet */
 static TimestampTz next_poll = 1; /* 0: nothing is due */
 
@@ -400,6 +402,7 @@ typedef struct PollJob
 	int count;
 	int room;
 	bool paused;
+	bool moved_in;
 	TimestampTz due;
 } PollJob;
 
@@ -411,6 +414,9 @@ run_poll(void *arg)
 
 	if (tc_telephony() == NULL)
 		return;
+	if (!moved_in)
+		tc_outbox_move_in();
+	job->moved_in = true;
 	job->paused = tc_outbox_paused();
 	if (job->paused || job->room <= 0)
 		return;
@@ -433,6 +439,7 @@ poll_orders(void)
 	job->room = Min(job->room, MAX_PER_CREDENTIAL);
 	next_poll = 0;
 	polled = in_transaction(run_poll, job);
+	moved_in |= polled && job->moved_in;
 	now = GetCurrentTimestamp();
 	if (!polled)
 	{

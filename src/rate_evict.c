@@ -24,6 +24,7 @@
 #include "rate_lock.h"
 #include "rate_past.h"
 #include "rate_shared.h"
+#include "stat.h"
 
 #define SWEPT_SLOTS 6	  /* by each new bucket */
 #define FORCED 4		  /* attempts to make a bucket make way */
@@ -298,6 +299,7 @@ tc_rate_enter(const TcRateKey *key, uint32 hash, int64 now, TcTakeReason *why)
 	LWLockRelease(tc_rate_lock(hash));
 	pg_atomic_fetch_add_u64(tc_rate_full == TC_RATE_FULL_ALLOW ? &shared->passed : &shared->refused,
 							1);
+	tc_stat_note(TC_STAT_TABLE_FULL, "");
 	*why = TC_TAKE_TABLE_FULL;
 	return NULL;
 }

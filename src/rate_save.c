@@ -42,17 +42,18 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "place.h"
 #include "rate_args.h"
 #include "rate_clock.h"
 #include "rate_save.h"
 #include "rate_shared.h"
 #include "rate_stat.h"
+#include "stat.h"
 
 #define FILE_NAME "pg_stat/tenantcall_rate"
 #define TMP_NAME FILE_NAME ".tmp"
 #define MAGIC UINT64CONST(0x7463726174650002)
 #define BOOT_ID_LEN 40
-#define MACHINE_ID_LEN 40
 #define END_MARK UINT64CONST(0x656e646f66626b74)
 
 typedef struct FileHead
@@ -81,36 +82,11 @@ PGDLLEXPORT void tc_rate_saver_main(Datum arg);
 
 static int save_interval = 10; /* setting: seconds; 0: only at shutdown */
 
-/* The first so many bytes of a file of one line, or zeros. */
-static void
-read_line(const char *path, char *line, size_t len)
-{
-	FILE *file = AllocateFile(path, "r");
-
-	memset(line, 0, len);
-	if (file == NULL)
-		return;
-	if (fgets(line, (int) len, file) == NULL)
-		memset(line, 0, len);
-	FreeFile(file);
-}
-
 /* The machine's boot, or nothing where the system does not tell. */
 static void
 read_boot_id(char boot_id[BOOT_ID_LEN])
 {
-	read_line("/proc/sys/kernel/random/boot_id", boot_id, BOOT_ID_LEN);
-}
-
-/* A hash of the data directory's path and of the machine, if it has an identity. */
-static uint64
-hash_of_place(void)
-{
-	char machine[MACHINE_ID_LEN];
-	uint64 path = hash_bytes_extended((const unsigned char *) DataDir, (int) strlen(DataDir), 0);
-
-	read_line("/etc/machine-id", machine, sizeof(machine));
-	return hash_bytes_extended((const unsigned char *) machine, sizeof(machine), path);
+	tc_read_line("/proc/sys/kernel/random/boot_id", boot_id, BOOT_ID_LEN);
 }
 
 /* A number for this boot of the machine. */
@@ -147,7 +123,7 @@ make_head(FILE *file, FileHead *head)
 	head->file_inode = own.st_ino;
 	head->directory_inode = directory.st_ino;
 	head->device = own.st_dev;
-	head->place = hash_of_place();
+	head->place = tc_place();
 	head->wall = GetCurrentTimestamp();
 	head->clock = tc_rate_now();
 	read_boot_id(head->boot_id);
@@ -219,9 +195,13 @@ save(void)
 		ereport(LOG, (errcode_for_file_access(),
 					  errmsg("could not save rate limit buckets to file \"%s\": %m", TMP_NAME)));
 		(void) unlink(TMP_NAME);
-		return;
 	}
-	(void) durable_rename(TMP_NAME, FILE_NAME, LOG);
+	else
+		ok = durable_rename(TMP_NAME, FILE_NAME, LOG) == 0;
+	if (ok)
+		tc_stat_note_over(TC_STAT_SAVE_FAILED);
+	else
+		tc_stat_note(TC_STAT_SAVE_FAILED, "see the server log");
 }
 
 /* Was the file written in this boot of the machine, as far as one can tell? */
@@ -249,7 +229,7 @@ check_head(FILE *file, const FileHead *head)
 		return "It cannot be examined.";
 	if (head->file_inode != own.st_ino || head->directory_inode != directory.st_ino)
 		return "It is a copy.";
-	if (head->place != hash_of_place() || (same_boot(head) && head->device != own.st_dev))
+	if (head->place != tc_place() || (same_boot(head) && head->device != own.st_dev))
 		return "The data directory is on another machine, or at another place, than it was.";
 	return NULL;
 }
@@ -351,9 +331,12 @@ tc_rate_load(void)
 	}
 	reason = check_file(file, &head, &end);
 	if (reason != NULL)
+	{
 		ereport(WARNING, (errcode(ERRCODE_DATA_CORRUPTED),
 						  errmsg("saved rate limit buckets are not taken over"),
 						  errdetail("File \"%s\": %s All buckets start full.", FILE_NAME, reason)));
+		tc_stat_note(TC_STAT_LOAD_REFUSED, reason);
+	}
 	else if (fseeko(file, sizeof(head), SEEK_SET) == 0)
 	{
 		shift = clock_shift(&head);
@@ -421,5 +404,6 @@ tc_rate_save_init(void)
 							"Seconds between saves of rate limit buckets; 0: only at shutdown.",
 							"So much is forgotten after a crash of the server.", &save_interval, 10,
 							0, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
-	RegisterBackgroundWorker(&worker);
+	if (!IsBinaryUpgrade)
+		RegisterBackgroundWorker(&worker);
 }

@@ -29,6 +29,7 @@
 #include "rate_past.h"
 #include "rate_stat.h"
 #include "ready.h"
+#include "stat.h"
 
 #define N_BUCKET_COLUMNS 16
 #define N_TABLE_COLUMNS 11
@@ -196,5 +197,6 @@ tc_reset_rate_stats(PG_FUNCTION_ARGS)
 	tc_require_ready();
 	tc_rate_reset_counts(MyDatabaseId);
 	tc_rate_past_reset(MyDatabaseId);
+	tc_stat_note_reset(TC_STAT_RATE);
 	PG_RETURN_VOID();
 }

@@ -58,39 +58,55 @@ installed_version(void)
 	return version;
 }
 
+/* Is something wrong with how the library is loaded?  If so, *why says what. */
+bool
+tc_unready(TcUnready *why)
+{
+	char *version;
+
+	memset(why, 0, sizeof(*why));
+	if (!tc_preloaded)
+	{
+		why->message = "tenantcall is not loaded by shared_preload_libraries";
+		why->detail = "Context, limits and calls need the library in every process from the start "
+					  "of the server.";
+		why->hint = "Add tenantcall to shared_preload_libraries in postgresql.conf and restart the "
+					"server.";
+		return true;
+	}
+	if (creating_extension)
+		return false;
+	version = installed_version();
+	if (version == NULL)
+	{
+		why->message = "extension \"tenantcall\" is not installed in this database";
+		why->hint = "Run CREATE EXTENSION tenantcall.";
+	}
+	else if (strcmp(version, TENANTCALL_VERSION) != 0)
+	{
+		why->message = psprintf("tenantcall library %s does not fit the SQL objects of version %s",
+								TENANTCALL_VERSION, version);
+		why->hint = "Run ALTER EXTENSION tenantcall UPDATE, or restart the server if an older "
+					"library is still loaded.";
+	}
+	return why->message != NULL;
+}
+
 /* Refuses to go on unless preloaded and of one version with the SQL objects. */
 void
 tc_require_ready(void)
 {
-	static bool version_checked = false;
-	char *version;
+	static bool checked = false;
+	TcUnready why;
 
-	if (likely(version_checked))
+	if (likely(checked))
 		return;
-	if (!tc_preloaded)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("tenantcall is not loaded by shared_preload_libraries"),
-				 errdetail("Context, limits and calls need the library in every process from the "
-						   "start of the server."),
-				 errhint("Add tenantcall to shared_preload_libraries in postgresql.conf and "
-						 "restart the server.")));
-	if (creating_extension)
-		return;
-	version = installed_version();
-	if (version == NULL)
+	if (tc_unready(&why))
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("extension \"tenantcall\" is not installed in this database"),
-						errhint("Run CREATE EXTENSION tenantcall.")));
-	if (strcmp(version, TENANTCALL_VERSION) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("tenantcall library %s does not fit the SQL objects of version %s",
-						TENANTCALL_VERSION, version),
-				 errhint("Run ALTER EXTENSION tenantcall UPDATE, or restart the server if an older "
-						 "library is still loaded.")));
-	pfree(version);
-	version_checked = true;
+						errmsg_internal("%s", why.message),
+						why.detail != NULL ? errdetail_internal("%s", why.detail) : 0,
+						errhint("%s", why.hint)));
+	checked = !creating_extension;
 }
 
 /*

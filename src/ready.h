@@ -18,6 +18,16 @@ extern bool tc_preloaded;
  */
 extern void tc_require_ready(void);
 
+/* The same without raising: true, and what is wrong (detail may be NULL), unless all is well. */
+typedef struct TcUnready
+{
+	const char *message;
+	const char *detail;
+	const char *hint;
+} TcUnready;
+
+extern bool tc_unready(TcUnready *why);
+
 /* Within a transaction of a background worker: is the extension there, and will it stay? */
 extern bool tc_hold_extension(void);
 

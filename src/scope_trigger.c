@@ -18,6 +18,7 @@
 #include "context.h"
 #include "errors.h"
 #include "scope.h"
+#include "stat.h"
 
 PG_FUNCTION_INFO_V1(tc_scope_freeze_trigger);
 PG_FUNCTION_INFO_V1(tc_scope_guard_trigger);
@@ -68,6 +69,7 @@ tc_scope_guard_trigger(PG_FUNCTION_ARGS)
 		PG_RETURN_POINTER(NULL);
 	if (!is_bound(rel))
 		PG_RETURN_POINTER(NULL);
+	tc_stat_count(0, TC_STAT_MISSING_WRITE);
 	if (context == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_TC_WRONG_TENANT),

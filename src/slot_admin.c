@@ -20,6 +20,7 @@
 #include "nodes/value.h"
 #include "parser/parse_func.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/lsyscache.h"
@@ -30,9 +31,11 @@
 #include "context.h"
 #include "directory.h"
 #include "errors.h"
+#include "rate_args.h"
 #include "ready.h"
 #include "slot_generation.h"
 #include "slot_stat.h"
+#include "stat.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_slot_stats);
@@ -93,6 +96,18 @@ sees_all(void)
 		   tc_may_call("reset_slot_stats", 0, NULL);
 }
 
+/* Callers by how long they waited, as bigint[]. */
+static Datum
+waited_array(const TcSlotStat *stat)
+{
+	Datum buckets[TC_SLOT_WAIT_BUCKETS];
+
+	for (int i = 0; i < TC_SLOT_WAIT_BUCKETS; i++)
+		buckets[i] = Int64GetDatum((int64) stat->waited[i]);
+	return PointerGetDatum(construct_array(buckets, TC_SLOT_WAIT_BUCKETS, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
 /* slot_stats() -> rows, for view stat_cache */
 Datum
 tc_slot_stats(PG_FUNCTION_ARGS)
@@ -110,16 +125,26 @@ tc_slot_stats(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 	{
 		const TcSlotStat *stat = &stats[i];
-		Datum values[12] = {
-			Int64GetDatum(stat->company_id),		CStringGetTextDatum(stat->credential),
-			Int64GetDatum((int64) stat->hits),		Int64GetDatum((int64) stat->stale),
-			Int64GetDatum((int64) stat->misses),	Int64GetDatum((int64) stat->waits),
-			Int64GetDatum((int64) stat->fetched),	Int64GetDatum((int64) stat->discarded),
-			Int64GetDatum((int64) stat->failed),	Int64GetDatum((int64) stat->refused),
-			Int64GetDatum((int64) stat->timed_out), Int64GetDatum(stat->entries),
+		Datum values[15] = {
+			Int64GetDatum(stat->company_id),
+			CStringGetTextDatum(stat->credential),
+			Int64GetDatum((int64) stat->hits),
+			Int64GetDatum((int64) stat->stale),
+			Int64GetDatum((int64) stat->misses),
+			Int64GetDatum((int64) stat->waits),
+			Int64GetDatum((int64) stat->fetched),
+			Int64GetDatum((int64) stat->discarded),
+			Int64GetDatum((int64) stat->failed),
+			Int64GetDatum((int64) stat->refused),
+			Int64GetDatum((int64) stat->timed_out),
+			Int64GetDatum(stat->entries),
+			waited_array(stat),
+			tc_rate_interval((int64) stat->waited_us * 1000),
+			TimestampTzGetDatum(stat->last_failed_at),
 		};
-		bool nulls[12] = {stat->company_id == 0, stat->company_id == 0};
+		bool nulls[15] = {stat->company_id == 0, stat->company_id == 0};
 
+		nulls[14] = stat->last_failed_at == 0;
 		if (all || (tenant != NULL && tenant->company_id == stat->company_id))
 			tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
 	}
@@ -132,6 +157,7 @@ tc_reset_slot_stats(PG_FUNCTION_ARGS)
 {
 	tc_require_ready();
 	tc_slot_cache_reset_stats();
+	tc_stat_note_reset(TC_STAT_CACHE);
 	PG_RETURN_VOID();
 }
 

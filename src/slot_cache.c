@@ -50,6 +50,7 @@ typedef struct Asking
 	TimestampTz deadline;
 	bool waited;
 	uint64 joined; /* number of the fetch that was waited for */
+	uint32 stat;   /* where it is counted; TC_SLOT_STATS: not known */
 } Asking;
 
 /* While preloaded, sets up the table; defines the settings. */
@@ -161,7 +162,7 @@ answer_now(const Asking *asking, TcSlotEntry *entry, bool *refresh)
 
 /* Answers from the table, if that can be done without waiting. */
 static bool
-look_up(const Asking *asking, bool *refresh)
+look_up(Asking *asking, bool *refresh)
 {
 	TcSlotEntry *entry;
 	bool done = false;
@@ -171,6 +172,7 @@ look_up(const Asking *asking, bool *refresh)
 	entry = tc_slot_find(asking->question);
 	if (entry != NULL)
 	{
+		asking->stat = entry->stat;
 		done = answer_now(asking, entry, refresh);
 		pg_atomic_write_u32(&entry->used, 1);
 		if (done && !asking->waited && asking->answer->source != TC_SLOTS_FAILED)
@@ -199,6 +201,7 @@ begin_or_join(Asking *asking, bool live)
 	else
 	{
 		wake = entry->fetching == TC_FETCH_NONE || (live && !entry->live);
+		asking->stat = entry->stat;
 		if (entry->fetching == TC_FETCH_NONE)
 		{
 			entry->live = live;
@@ -260,41 +263,55 @@ count_timeout(const TcSlotEntry *entry)
 	LWLockRelease(tc_slot_lock);
 }
 
-/* Answers from memory, or has the worker ask and waits. */
-void
-tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
-				  TcSlotAnswer *answer)
+/* Answers from memory, or has the worker ask and waits.  *refresh as in answer_now(). */
+static void
+find_answer(Asking *asking, bool *refresh)
 {
-	Asking asking = {.question = question, .answer = answer, .max_age = max_age};
+	TcSlotAnswer *answer = asking->answer;
 	TcSlotEntry *entry;
-	bool refresh;
 
-	memset(answer, 0, offsetof(TcSlotAnswer, taken));
-	answer->retry_after = answer->ntaken = -1;
-	answer->starts = palloc(sizeof(TimestampTz) * TC_SLOT_MAX_STARTS);
-	asking.began = tc_clock_us();
-	asking.deadline = GetCurrentTimestamp() + max_wait;
-	while (!look_up(&asking, &refresh))
+	while (!look_up(asking, refresh))
 	{
 		if (!tc_http_worker_expected())
 		{
 			give_failure("no_worker", -1, answer);
 			return;
 		}
-		entry = begin_or_join(&asking, true);
+		entry = begin_or_join(asking, true);
 		if (entry == NULL)
 		{
 			give_failure("queue_full", -1, answer);
 			return;
 		}
-		asking.waited = true;
-		if (!wait_for(&asking, entry))
+		asking->waited = true;
+		if (!wait_for(asking, entry))
 		{
 			count_timeout(entry);
 			give_failure("timeout", -1, answer);
 			return;
 		}
 	}
+}
+
+/* Answers from memory, or has the worker ask and waits. */
+void
+tc_slot_cache_get(const TcSlotQuestion *question, int64 max_wait, int64 max_age,
+				  TcSlotAnswer *answer)
+{
+	Asking asking = {.question = question,
+					 .answer = answer,
+					 .max_age = max_age,
+					 .stat = TC_SLOT_STATS};
+	bool refresh = false;
+
+	memset(answer, 0, offsetof(TcSlotAnswer, taken));
+	answer->retry_after = answer->ntaken = -1;
+	answer->starts = palloc(sizeof(TimestampTz) * TC_SLOT_MAX_STARTS);
+	asking.began = tc_clock_us();
+	asking.deadline = GetCurrentTimestamp() + max_wait;
+	find_answer(&asking, &refresh);
+	if (asking.stat < TC_SLOT_STATS)
+		tc_slot_count_wait(asking.stat, tc_clock_us() - asking.began);
 	if (refresh && tc_http_worker_expected())
 		(void) begin_or_join(&asking, false);
 }

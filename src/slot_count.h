@@ -10,6 +10,7 @@
 #include "port/atomics.h"
 
 #include "slot_cache.h"
+#include "slot_stat.h"
 
 typedef enum TcSlotCount
 {
@@ -32,6 +33,9 @@ typedef struct TcSlotCounters
 	char credential[NAMEDATALEN];
 	int entries;
 	pg_atomic_uint64 count[TC_SLOT_N_COUNTS];
+	pg_atomic_uint64 waited[TC_SLOT_WAIT_BUCKETS];
+	pg_atomic_uint64 waited_us;
+	pg_atomic_uint64 last_failed_at; /* TimestampTz */
 } TcSlotCounters;
 
 #define TC_SLOT_STATS 4096 /* the last one is for those that found no room */
@@ -39,5 +43,6 @@ typedef struct TcSlotCounters
 /* The counters of a company and credential, made if need be (exclusive), and counting (any). */
 extern uint32 tc_slot_stat_of(const TcSlotQuestion *question);
 extern void tc_slot_count(uint32 stat, TcSlotCount what);
+extern void tc_slot_count_wait(uint32 stat, int64 us);
 
 #endif /* TC_SLOT_COUNT_H */

@@ -10,6 +10,7 @@
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "utils/timestamp.h"
 
 #include "slot_stat.h"
 #include "slot_table.h"
@@ -56,7 +57,24 @@ tc_slot_stat_of(const TcSlotQuestion *question)
 void
 tc_slot_count(uint32 stat, TcSlotCount what)
 {
-	pg_atomic_fetch_add_u64(&tc_slot_shared->stat[stat].count[what], 1);
+	TcSlotCounters *counters = &tc_slot_shared->stat[stat];
+
+	pg_atomic_fetch_add_u64(&counters->count[what], 1);
+	if (what == TC_SLOT_FAILURES || what == TC_SLOT_REFUSALS || what == TC_SLOT_TIMEOUTS)
+		pg_atomic_write_u64(&counters->last_failed_at, (uint64) GetCurrentTimestamp());
+}
+
+/* Counts a caller by how long the answer took. */
+void
+tc_slot_count_wait(uint32 stat, int64 us)
+{
+	TcSlotCounters *counters = &tc_slot_shared->stat[stat];
+	int bucket = 0;
+
+	while (bucket < TC_SLOT_WAIT_BUCKETS - 1 && us > (int64) TC_SLOT_WAIT_FIRST << bucket)
+		bucket++;
+	pg_atomic_fetch_add_u64(&counters->waited[bucket], 1);
+	pg_atomic_fetch_add_u64(&counters->waited_us, us);
 }
 
 /* Copies the statistics of this database. */
@@ -87,6 +105,10 @@ tc_slot_cache_stats(TcSlotStat **stats)
 		to->failed = pg_atomic_read_u64(&from->count[TC_SLOT_FAILURES]);
 		to->refused = pg_atomic_read_u64(&from->count[TC_SLOT_REFUSALS]);
 		to->timed_out = pg_atomic_read_u64(&from->count[TC_SLOT_TIMEOUTS]);
+		for (int k = 0; k < TC_SLOT_WAIT_BUCKETS; k++)
+			to->waited[k] = pg_atomic_read_u64(&from->waited[k]);
+		to->waited_us = pg_atomic_read_u64(&from->waited_us);
+		to->last_failed_at = (int64) pg_atomic_read_u64(&from->last_failed_at);
 		count++;
 	}
 	LWLockRelease(tc_slot_lock);
@@ -104,6 +126,10 @@ tc_slot_cache_reset_stats(void)
 			continue;
 		for (int k = 0; k < TC_SLOT_N_COUNTS; k++)
 			pg_atomic_write_u64(&tc_slot_shared->stat[i].count[k], 0);
+		for (int k = 0; k < TC_SLOT_WAIT_BUCKETS; k++)
+			pg_atomic_write_u64(&tc_slot_shared->stat[i].waited[k], 0);
+		pg_atomic_write_u64(&tc_slot_shared->stat[i].waited_us, 0);
+		pg_atomic_write_u64(&tc_slot_shared->stat[i].last_failed_at, 0);
 	}
 	LWLockRelease(tc_slot_lock);
 }

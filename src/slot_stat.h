@@ -7,6 +7,12 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
+/* Callers who waited up to 125 us, twice as long, ..., 8.192 s, and longer. */
+#define TC_SLOT_WAIT_BUCKETS 18
+#define TC_SLOT_WAIT_FIRST 125 /* us */
+
 /* Statistics of one company and credential; see view stat_cache. */
 typedef struct TcSlotStat
 {
@@ -23,6 +29,9 @@ typedef struct TcSlotStat
 	uint64 refused; /* not even asked: no room, or no worker */
 	uint64 timed_out;
 	int entries; /* kept now */
+	uint64 waited[TC_SLOT_WAIT_BUCKETS];
+	uint64 waited_us;			/* all of them together */
+	TimestampTz last_failed_at; /* 0: never */
 } TcSlotStat;
 
 /* Copies the statistics of this database; returns their number, palloc'd. */

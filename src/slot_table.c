@@ -90,6 +90,10 @@ initialize_table(void)
 	{
 		for (int k = 0; k < TC_SLOT_N_COUNTS; k++)
 			pg_atomic_init_u64(&tc_slot_shared->stat[i].count[k], 0);
+		for (int k = 0; k < TC_SLOT_WAIT_BUCKETS; k++)
+			pg_atomic_init_u64(&tc_slot_shared->stat[i].waited[k], 0);
+		pg_atomic_init_u64(&tc_slot_shared->stat[i].waited_us, 0);
+		pg_atomic_init_u64(&tc_slot_shared->stat[i].last_failed_at, 0);
 	}
 	memset(heads, 0xff, sizeof(uint32) * chain_count());
 	for (int i = 0; i < max_entries; i++)

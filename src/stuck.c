@@ -75,8 +75,8 @@ tc_stuck_init(void)
 }
 
 /* The states in which a call may still be abandoned, as text[]. */
-static Datum
-open_states(void)
+Datum
+tc_open_states(void)
 {
 	const TcLifecycle *lifecycle = tc_lifecycle_required("call");
 	int abandoned = tc_lifecycle_find(lifecycle, ABANDONED, strlen(ABANDONED));
@@ -153,7 +153,7 @@ tc_stuck_calls(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	tc_param_int8(&params, 1); /* the company's place */
-	tc_param_datum(&params, open_states(), false);
+	tc_param_datum(&params, tc_open_states(), false);
 	tc_param_datum(&params, older_than_argument(fcinfo), false);
 	companies = tc_companies(&count);
 	for (int i = 0; i < count; i++)
@@ -179,7 +179,7 @@ tc_close_stuck_calls(PG_FUNCTION_ARGS)
 	left = PG_GETARG_INT32(1);
 	InitMaterializedSRF(fcinfo, 0);
 	tc_param_int8(&params, 1); /* the company's place */
-	tc_param_datum(&params, open_states(), false);
+	tc_param_datum(&params, tc_open_states(), false);
 	tc_param_datum(&params, older_than_argument(fcinfo), false);
 	tc_param_int8(&params, left);
 	companies = tc_companies(&count);

@@ -22,6 +22,7 @@
 #include "key.h"
 #include "node.h"
 #include "lifecycle.h"
+#include "maintenance.h"
 #include "outbox.h"
 #include "outbox_flight.h"
 #include "owner_guard.h"
@@ -31,6 +32,7 @@
 #include "slot_cache.h"
 #include "slot_fetch.h"
 #include "slot_generation.h"
+#include "stat.h"
 #include "stuck.h"
 #include "token.h"
 
@@ -43,6 +45,7 @@ void
 _PG_init(void)
 {
 	tc_ready_init();
+	tc_stat_init();
 	tc_context_init();
 	tc_confine_init();
 	tc_owner_guard_init();
@@ -64,5 +67,6 @@ _PG_init(void)
 	tc_outbox_init();
 	tc_outbox_send_init();
 	tc_stuck_init();
+	tc_maintenance_init();
 	MarkGUCPrefixReserved("tenantcall");
 }

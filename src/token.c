@@ -30,6 +30,8 @@
 #include "key.h"
 #include "node.h"
 #include "ready.h"
+#include "stat.h"
+#include "stat_shmem.h"
 #include "token.h"
 
 #define JTI_BYTES 16
@@ -64,6 +66,7 @@ tc_token_init(void)
 static _Noreturn void
 refuse(TcTokenFault fault)
 {
+	tc_stat_token_refused(fault);
 	ereport(ERROR,
 			(errcode(ERRCODE_TC_BAD_TOKEN), errmsg("invalid token"),
 			 errdetail("The token does not admit this session to a tenant of this database."),
@@ -86,10 +89,16 @@ verify_signature(const char *token, const TcTokenParts *parts)
 		return fault;
 	key = tc_key_find(kid, strlen(kid));
 	if (key == NULL)
+	{
+		tc_stat_key_unknown(kid);
 		return TC_TOKEN_KEY;
+	}
 	tc_hmac_sha256(TC_BYTES(key->secret, key->secretlen), TC_BYTES(token, parts->signedlen),
 				   TC_NO_BYTES, mac);
-	return tc_equal_ct(mac, parts->signature, TC_HMAC_LEN) ? TC_TOKEN_OK : TC_TOKEN_FORGED;
+	if (!tc_equal_ct(mac, parts->signature, TC_HMAC_LEN))
+		return TC_TOKEN_FORGED;
+	tc_stat_key_good(kid);
+	return TC_TOKEN_OK;
 }
 
 /* Seconds since 1970 of a point in time. */
@@ -150,6 +159,7 @@ tc_enter_token(PG_FUNCTION_ARGS)
 		refuse(TC_TOKEN_TENANT);
 	tc_context_enter(&context);
 	tc_node_spread(&context);
+	tc_stat_count((int64) context.company_id, TC_STAT_ENTER_TOKEN);
 	PG_RETURN_VOID();
 }
 

@@ -28,6 +28,7 @@
 #include "compat.h"
 #include "context.h"
 #include "ready.h"
+#include "stat.h"
 #include "token.h"
 
 /* Room for a transaction's number, a separator, and a context. */
@@ -103,6 +104,7 @@ token_check(char **newval, void **extra, GucSource source)
 	explicit_bzero(token, strlen(token));
 	pfree(token);
 	tc_context_check_may_enter(&context);
+	tc_stat_count((int64) context.company_id, TC_STAT_ENTER_SETTING);
 	return make_value(&context, newval, extra);
 }
 

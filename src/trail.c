@@ -31,12 +31,14 @@
 #include "act.h"
 #include "companies.h"
 #include "compat.h"
+#include "context.h"
 #include "telephony.h"
 #include "trail.h"
 
 PG_FUNCTION_INFO_V1(tc_trail_guard_trigger);
 PG_FUNCTION_INFO_V1(tc_maintain_partitions);
 PG_FUNCTION_INFO_V1(tc_expire_rows);
+PG_FUNCTION_INFO_V1(tc_expire_unplaced_rows);
 
 /* By whom the trail is open, if by anybody. */
 static LocalTransactionId open_in = InvalidLocalTransactionId;
@@ -212,7 +214,23 @@ expire(Expiry *expiry, const TcContext *company, TimestampTz limit, int64 max_ro
 	return (int64) count;
 }
 
-/* expire_rows(max_rows) -> rows */
+/* expire_unplaced_rows(max_rows) -> bigint */
+Datum
+tc_expire_unplaced_rows(PG_FUNCTION_ARGS)
+{
+	int64 max_rows = count_argument(fcinfo, 0, "max_rows", 1000000);
+	TimestampTz limits[lengthof(expiries)] = {0};
+	int64 deleted = 0;
+
+	(void) tc_telephony_required();
+	find_limits(limits);
+	for (size_t i = 0; i < lengthof(expiries); i++)
+		if (!expiries[i].of_companies && limits[i] != 0)
+			deleted += expire(&expiries[i], NULL, limits[i], max_rows);
+	PG_RETURN_INT64(deleted);
+}
+
+/* expire_rows(max_rows) -> rows: of the entered company, else of all, and what is of none */
 Datum
 tc_expire_rows(PG_FUNCTION_ARGS)
 {
@@ -238,7 +256,7 @@ tc_expire_rows(PG_FUNCTION_ARGS)
 			if (deleted < max_rows)
 				deleted += expire(expiry, &companies[k], limits[i], max_rows - deleted);
 		}
-		if (!expiry->of_companies && limits[i] != 0)
+		if (!expiry->of_companies && limits[i] != 0 && tc_context_current() == NULL)
 			deleted = expire(expiry, NULL, limits[i], max_rows);
 		values[0] = CStringGetTextDatum(expiry->relation);
 		values[1] = Int64GetDatum(deleted);

@@ -35,6 +35,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BASE_CONF = {
     "listen_addresses": "",
     "shared_preload_libraries": EXTENSION,
+    "tenantcall.maintenance_interval": 0,  # what expires, expires when a test says so
     "shared_buffers": "64MB",
     "max_connections": 60,
     "max_prepared_transactions": 10,
@@ -229,12 +230,17 @@ class Install:
     @classmethod
     def build(cls, work, root=None):
         """Compiles the extension and installs it into a private tree."""
-        tree = pathlib.Path(root or work.dir / "install")
-        self = cls(tree, str(tree) + cls.pg_config("bindir"))
+        self = cls.bare(root or work.dir / "install")
+        self.make()
+        return self
+
+    @classmethod
+    def bare(cls, root):
+        """A private tree without the extension."""
+        self = cls(root, str(root) + cls.pg_config("bindir"))
         shutil.copytree(cls.pg_config("bindir"), self.bindir, symlinks=True)
         self._link(pathlib.Path(cls.pg_config("pkglibdir")), ())
         self._link(pathlib.Path(cls.pg_config("sharedir")), ("extension",))
-        self.make()
         return self
 
     @classmethod
@@ -273,7 +279,7 @@ class Cluster:
 
     started = []  # server processes of this program
 
-    def __init__(self, work, install, name="main", conf=None, init=True, attached=True):
+    def __init__(self, work, install, name="main", conf=None, init=True, attached=True, initdb=()):
         self.work = work
         self.install = install
         self.attached = attached  # does the server end with this program?
@@ -289,7 +295,7 @@ class Cluster:
         self._write_keys()
         self._own(self.dir, self.socket_dir)
         if init:
-            self._init()
+            self._init(initdb)
 
     def _own(self, *paths):
         """Gives paths to the server's user, closed to others."""
@@ -305,11 +311,11 @@ class Cluster:
         self.key_file.write_text("".join(lines))
         self._own(self.key_file)
 
-    def _init(self):
+    def _init(self, options):
         """Creates the data directory."""
         run(as_server_user([self.install.program("initdb"), "-D", self.data, "-U", "postgres",
                             "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
-                            "--no-instructions"]), "initdb", cwd=self.dir)
+                            "--no-instructions", *options]), "initdb", cwd=self.dir)
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as conf:
             conf.write("include = 'test.conf'\n")
 
@@ -389,11 +395,15 @@ class Cluster:
     def standby(self, name="standby", **conf):
         """A streaming copy of this server, started."""
         copy = Cluster(self.work, self.install, name, {**self.conf, **conf}, init=False)
-        run(as_server_user([self.install.program("pg_basebackup"), "-D", copy.data, "-R", "-X",
+        self.base_backup(copy, "-R")
+        return copy.start()
+
+    def base_backup(self, copy, *options):
+        """Copies this server's data, and key file, to a server that has not been initialized."""
+        run(as_server_user([self.install.program("pg_basebackup"), "-D", copy.data, *options, "-X",
                             "stream", "-c", "fast", "--no-sync", "-U", "postgres",
                             "-h", self.socket_dir, "-p", self.port]), "pg_basebackup", cwd=copy.dir)
         copy.key_file.write_text(self.key_file.read_text())
-        return copy.start()
 
     def promote(self):
         """Turns a standby into a primary."""

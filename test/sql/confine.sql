@@ -110,7 +110,7 @@ COMMIT;
 SET ROLE regress_tc_confine_app;
 ALTER ROLE regress_tc_confine_app PASSWORD 'x';
 ALTER ROLE CURRENT_USER SET search_path = evil;
-ALTER ROLE CURRENT_USER IN DATABASE regression RESET ALL;
+ALTER ROLE CURRENT_USER IN DATABASE :"DBNAME" RESET ALL;
 -- SET ROLE is no way out: the login counts as well
 RESET ROLE;
 SET SESSION AUTHORIZATION regress_tc_confine_member;

@@ -123,7 +123,7 @@ ROLLBACK;
 -- No other way brings one.
 SELECT * FROM tset.refusal(format('ALTER ROLE regress_tc_tset_app SET tenantcall.token = %L', :'token_a'));
 RESET SESSION AUTHORIZATION;
-SELECT * FROM tset.refusal(format('ALTER DATABASE regression SET tenantcall.token = %L', :'token_a'));
+SELECT * FROM tset.refusal(format('ALTER DATABASE %I SET tenantcall.token = %L', current_database(), :'token_a'));
 ALTER SYSTEM SET tenantcall.token = 'x';
 SET SESSION AUTHORIZATION regress_tc_tset_app;
 

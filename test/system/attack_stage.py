@@ -1,12 +1,9 @@
 """The stage of test_attacks.py: two schemas of one shape, roles, a pooler; and how an attack runs."""
-import pathlib
-import shutil
-import subprocess
-
 import psycopg
 from psycopg.pq import TransactionStatus
 
 import pgserver
+from pooler import Pooler
 
 DATABASE = "attacks"
 MARK = "BETA"
@@ -237,7 +234,7 @@ class Stage:
     def pool(self):
         """PgBouncer in transaction mode in front of the server."""
         if self.pooler is None:
-            self.pooler = Pooler(self.cluster)
+            self.pooler = Pooler(self.cluster, DATABASE, ["atk_app", "atk_gateway"])
         return self.pooler
 
     def close(self):
@@ -248,54 +245,6 @@ class Stage:
         for server in (self.standby, self.cluster):
             if server is not None:
                 server.stop("immediate")
-
-
-class Pooler:
-    """A PgBouncer of our own, on a socket in the cluster's directory."""
-
-    @staticmethod
-    def program():
-        """Where it is, or None."""
-        return shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin")
-
-    def __init__(self, cluster):
-        self.dir = cluster.dir / "pooler"
-        self.dir.mkdir()
-        self.port = cluster.port + 1
-        conf = self.dir / "pgbouncer.ini"
-        conf.write_text(f"""[databases]
-{DATABASE} = host={cluster.socket_dir} port={cluster.port} dbname={DATABASE}
-[pgbouncer]
-listen_addr =
-listen_port = {self.port}
-unix_socket_dir = {self.dir}
-auth_type = any
-auth_file =
-pool_mode = transaction
-default_pool_size = 3
-logfile = {self.dir}/log
-pidfile = {self.dir}/pid
-""")
-        # auth_type any logs in as the user named for the database: one entry for each role
-        lines = conf.read_text().split("\n")
-        lines[1:2] = [f"{role} = host={cluster.socket_dir} port={cluster.port} dbname={DATABASE} user={role}"
-                      for role in ("atk_app", "atk_gateway")]
-        conf.write_text("\n".join(lines))
-        cluster._own(self.dir, conf)
-        self.process = subprocess.Popen(
-            pgserver.as_server_user([self.program(), str(conf)], die_with_us=True),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.dir,
-            env=pgserver.environment(), start_new_session=True)
-        cluster.wait_until((pathlib.Path(self.dir) / f".s.PGSQL.{self.port}").exists, "the pooler")
-
-    def connect(self, role):
-        """A client connection; the database is named like the role."""
-        return psycopg.connect(host=str(self.dir), port=self.port, user=role, dbname=role)
-
-    def stop(self):
-        """Ends it."""
-        self.process.terminate()
-        self.process.wait(20)
 
 
 class Play:

@@ -1,4 +1,4 @@
-"""The blocks of README.md: taken apart, and run on a server.
+"""The blocks of README.md and of the pages that follow it: taken apart, and run on a server.
 
 A fenced block is told how to run by an HTML comment on the line above it:
 
@@ -8,8 +8,8 @@ A fenced block is told how to run by an HTML comment on the line above it:
     <!-- run: yes -->                       a ```sh block that can be run as it stands
 
 Each ```sql block is a psql session of its own; variables that \\gset sets go over to later ones.  A
-```text block that follows it must be the end of what it printed.  ```python blocks are programs,
-```conf blocks settings of the server, ```sh blocks are looked at by test_readme.py.
+```text block that follows it must be the end of what it printed.  ```python, ```js, ```php and ```c
+blocks are programs, ```conf blocks settings of the server, ```sh blocks are looked at by test_readme.py.
 """
 import collections
 import os
@@ -17,21 +17,30 @@ import pathlib
 import re
 import subprocess
 
+import clients
 import pgserver
 
 README = pgserver.REPO / "README.md"
+OPERATORS = pgserver.REPO / "docs/operators.md"
+REFERENCE = pgserver.REPO / "docs/reference.md"
+DOCUMENTS = (README, OPERATORS, REFERENCE)  # in the order in which they are read
 KEY_FILE = "/etc/postgresql/tenantcall.keys"  # as README.md has it
 CALENDAR = "https://api.cal.com"  # likewise; the reader's is a local one
 DATABASE = "frontdesk"
 
-Block = collections.namedtuple("Block", "line language attributes text output")
+Block = collections.namedtuple("Block", "path line language attributes text output")
 
 
-def blocks(text):
-    """The fenced blocks of a text in order; a text block belongs to the one before it."""
+def all_blocks():
+    """The fenced blocks of all documents, in order."""
+    return [block for path in DOCUMENTS for block in blocks(path)]
+
+
+def blocks(path):
+    """The fenced blocks of a document in order; a text block belongs to the one before it."""
     found = []
     attributes, fence = {}, None
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(path.read_text().split("\n"), 1):
         comment = re.match(r"<!-- (.*) -->$", line)
         if fence is not None and line == "```":
             language, start, lines, given = fence
@@ -39,7 +48,7 @@ def blocks(text):
             if language == "text" and found and found[-1].output is None:
                 found[-1] = found[-1]._replace(output=body)
             elif language != "text":
-                found.append(Block(start, language, given, body, None))
+                found.append(Block(path, start, language, given, body, None))
             fence, attributes = None, {}
         elif fence is not None:
             fence[2].append(line)
@@ -111,13 +120,15 @@ class Reader:
             return f"must end with {error}, and with no other error, but: {state}\n{printed}"
         return None
 
-    def run_python(self, block):
-        """Runs a block as a Python program."""
+    def run_program(self, block):
+        """Runs a block as a program of its language."""
         text = block.text.replace(KEY_FILE, str(self.cluster.key_file))
-        done = subprocess.run(["/usr/bin/python3", "-c", text], stdout=subprocess.PIPE, text=True,
-                              stderr=subprocess.STDOUT, check=False,
-                              env=self.environment(PYTHONPATH=self.scratch))
+        argv = clients.program(block.language, text, self.scratch / "program")
+        done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, stderr=subprocess.STDOUT,
+                              check=False, env=self.environment(PYTHONPATH=self.scratch))
         return done.stdout, None if done.returncode == 0 else "does not run:\n" + done.stdout
+
+    run_python = run_js = run_php = run_c = run_program
 
     def run_sh(self, block):
         """Runs a block of client programs as superuser, in the scratch directory."""

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 import attack_list
-from attack_stage import PARALLEL, Pooler, Side, Stage, perform
+from attack_stage import PARALLEL, Side, Stage, perform
+from pooler import Pooler
 
 GENERIC = {"plan_cache_mode": "force_generic_plan"}
 SETTINGS = ("default", "parallel", "generic", "pooled", "standby")

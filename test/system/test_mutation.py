@@ -294,7 +294,7 @@ UNION ALL
 SELECT format('ALTER FUNCTION %s SECURITY DEFINER', p.oid::regprocedure) FROM pg_proc p JOIN tenantcall.role_functions f
 ON f.function = p.proname AND f.kind = 'app' WHERE p.pronamespace = 'tenantcall'::regnamespace
 UNION ALL
-SELECT DISTINCT format('GRANT EXECUTE ON FUNCTION %s TO tc_audit_app', p.oid::regprocedure)
+SELECT DISTINCT format('GRANT EXECUTE ON ROUTINE %s TO tc_audit_app', p.oid::regprocedure)
 FROM pg_proc p JOIN tenantcall.role_functions f ON f.function = p.proname
 WHERE p.pronamespace = 'tenantcall'::regnamespace AND f.kind <> 'app'
 UNION ALL

@@ -1,9 +1,9 @@
-"""The reference of README.md against the catalog: complete, true, and nothing else in it."""
+"""The reference against the catalog: complete, true, and nothing else in it."""
 import re
 
 import pytest
 
-from readme_blocks import README, blocks
+from readme_blocks import DOCUMENTS, OPERATORS, README, REFERENCE, all_blocks
 
 # What serves the operators, classes, input and output of a type; trigger functions.
 SUPPORT = """
@@ -14,8 +14,8 @@ SUPPORT = """
 """
 
 FUNCTIONS = f"""
-    SELECT p.proname AS name, pg_get_function_arguments(p.oid) AS arguments,
-           pg_get_function_result(p.oid) AS result, obj_description(p.oid, 'pg_proc') AS comment,
+    SELECT p.proname AS name, regexp_replace(pg_get_function_arguments(p.oid), '^IN ', '') AS arguments,
+           coalesce(pg_get_function_result(p.oid), 'procedure') AS result, obj_description(p.oid, 'pg_proc') AS comment,
            has_function_privilege('public', p.oid, 'EXECUTE') AS everybody,
            ARRAY(SELECT k.kind FROM unnest(%s::text[], %s::name[]) AS k (kind, role)
                  WHERE has_function_privilege(k.role, p.oid, 'EXECUTE')) AS kinds,
@@ -35,7 +35,7 @@ KINDS = ["app", "gateway", "admin"]
 
 
 def shorten(declaration):
-    """A declaration of the catalog as README.md writes it."""
+    """A declaration of the catalog as the reference writes it."""
     text = declaration.replace("timestamp with time zone", "timestamptz").replace("tenantcall.", "")
     text = re.sub(r"::[a-z]+( [a-z]+)*(\[\])?", "", text)
     return text.replace("'00:00:00'", "'0'")
@@ -48,9 +48,9 @@ def cells(text):
             yield [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
-def section(title):
-    """A section of README.md, without its heading."""
-    text = README.read_text()
+def section(title, path=REFERENCE):
+    """A section of a document, without its heading."""
+    text = path.read_text()
     start = text.index(f"\n{title}\n") + len(title) + 2
     level = title.split(" ")[0]
     end = re.search(rf"^#{{1,{len(level)}}} ", text[start:], re.M)
@@ -59,7 +59,7 @@ def section(title):
 
 def documented_functions():
     """(name, arguments, result, who) of each function of the reference; overloads apart."""
-    for row in cells(section("## Reference")):
+    for row in cells(REFERENCE.read_text()):
         match = re.match(r"`(\w+)\((.*)\)`$", row[0])
         if match is None:
             continue
@@ -69,7 +69,7 @@ def documented_functions():
 
 
 def who_of(everybody, kinds):
-    """Who may do something, as README.md writes it."""
+    """Who may do something, as the reference writes it."""
     return "everybody" if everybody else ", ".join(kinds) or "superuser"
 
 
@@ -107,7 +107,7 @@ def test_functions(catalog):
 
 
 def test_internal_functions_are_closed(catalog):
-    """What README.md leaves out as internal is not for any kind of role, but as a part of others."""
+    """What the reference leaves out as internal is not for any kind of role, but as a part of others."""
     parts = ("lifecycle_trigger_args", "require_state", "plain_name")
     opened = [f.name for f in catalog if f.comment.startswith("internal:")
               and (f.kinds or f.everybody) and f.name not in parts
@@ -126,7 +126,7 @@ def test_relations(db, kinds):
         actual = {(name, who_of(everybody, able))
                   for name, view, everybody, able in conn.execute(RELATIONS, [KINDS, kinds])
                   if view or everybody or able}
-    documented = {(row[0].strip("`"), row[1]) for row in cells(section("### Views and tables"))}
+    documented = {(row[0].strip("`"), row[1]) for row in cells(section("## Views and tables"))}
     assert documented == actual
 
 
@@ -138,7 +138,7 @@ def test_types(db):
                    "WHERE t.typnamespace = 'tenantcall'::regnamespace AND t.typelem = 0 "
                    "AND (t.typtype = 'b' OR c.relkind = 'c')")
     actual = dict(line.split("|") for line in types.split("\n"))
-    documented = {row[0].strip("`"): row[1] for row in cells(section("### Types"))}
+    documented = {row[0].strip("`"): row[1] for row in cells(section("## Types"))}
     assert set(documented) == set(actual)
     for name, columns in actual.items():
         for column in columns.split(",") if columns else []:
@@ -150,7 +150,7 @@ def test_settings(db):
     actual = dict(line.split("|") for line in db.sql(
         "SELECT name, coalesce(boot_val, '') || coalesce(' ' || unit, '') FROM pg_settings "
         "WHERE name LIKE 'tenantcall.%'").split("\n"))
-    documented = {row[0].strip("`"): row[1].strip("`") for row in cells(section("## Tuning"))}
+    documented = {row[0].strip("`"): row[1].strip("`") for row in cells(section("## Settings", OPERATORS))}
     assert set(documented) == set(actual)
     written = {"4096 kB": "4 MB", "120 s": "2 min", "7200 s": "2 h", "86400 s": "1 d", "1000 ms": "1 s"}
     for name, value in actual.items():
@@ -159,17 +159,24 @@ def test_settings(db):
 
 def test_examples():
     """Every function of the reference is called in a block that is run."""
-    text = "".join(block.text for block in blocks(README.read_text()) if block.language in ("sql", "python"))
+    text = "".join(block.text for block in all_blocks() if block.language in ("sql", "python"))
     missing = {name for name, *_ in documented_functions() if f"tenantcall.{name}(" not in text}
     assert missing == set()
 
 
-def test_internal_links():
-    """Links within README.md lead somewhere."""
-    text = README.read_text()
-    headings = {re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()).replace(" ", "-")
-                for line in text.split("\n") if line.startswith("#")}
-    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
+def anchors(path):
+    """What links may lead to within a document."""
+    return {re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()).replace(" ", "-")
+            for line in path.read_text().split("\n") if line.startswith("#")}
+
+
+@pytest.mark.parametrize("path", sorted({*DOCUMENTS, *(README.parent / "docs").glob("*.md")}), ids=lambda path: path.name)
+def test_links(path):
+    """Links within and between the documents lead somewhere."""
+    for file, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", path.read_text()):
+        target = path.parent / file if file else path
+        assert target.exists(), file
+        assert not anchor or anchor in anchors(target), f"{file}#{anchor}"
 
 
 def test_changelog(catalog, db):
