@@ -243,14 +243,16 @@ COMMENT ON FUNCTION tenantcall.distribute_roles() IS 'gives the roles of grant_a
 REVOKE ALL ON FUNCTION tenantcall.distribute_roles() FROM PUBLIC;
 
 -- Where a company is at home.
-CREATE FUNCTION tenantcall.company_node(company_id bigint, OUT node_name text, OUT node_port integer, OUT is_here boolean)
-    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
+CREATE FUNCTION tenantcall.company_node(company_id bigint)
+    RETURNS TABLE (node_name text, node_port integer, is_here boolean)
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 1
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
 DECLARE
     calls text := (SELECT format('%I.calls', i.schema_name) FROM tenantcall.installation AS i);
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus') OR calls IS NULL THEN
         is_here := true;
+        RETURN NEXT;
         RETURN;
     END IF;
     EXECUTE 'SELECT n.nodename, n.nodeport, n.groupid = (SELECT groupid FROM pg_dist_local_group) '
@@ -259,6 +261,7 @@ BEGIN
             'WHERE t.logicalrelid = to_regclass($1) AND n.noderole = ''primary'''
         INTO node_name, node_port, is_here USING calls, company_node.company_id;
     is_here := coalesce(is_here, true);
+    RETURN NEXT;
 END
 $$;
 COMMENT ON FUNCTION tenantcall.company_node(bigint) IS 'the node of a Citus cluster where a company is at home; without Citus no name, and here';

@@ -77,7 +77,7 @@ static HTAB *tables = NULL;
 static HTAB *parts = NULL;
 static ShardGroup *groups = NULL;
 static int ngroups = 0;
-static uint32 colocation = 0; /* what Citus calls the shards that stay together */
+static uint32 colocation = 0;	 /* what Citus calls the shards that stay together */
 static bool coordinator = false; /* is this node it? */
 static bool known = false;
 static bool loading = false;
@@ -205,11 +205,11 @@ empty_map(void)
 		MemoryContextDelete(map_context);
 	map_context = AllocSetContextCreate(TopMemoryContext, "tenantcall node", ALLOCSET_SMALL_SIZES);
 	control.hcxt = map_context;
-	tables = hash_create("tenantcall node tables", 64, &control,
-						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	tables =
+		hash_create("tenantcall node tables", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	control.entrysize = sizeof(Part);
-	parts = hash_create("tenantcall node parts", 256, &control,
-						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	parts =
+		hash_create("tenantcall node parts", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	groups = NULL;
 	ngroups = 0;
 }
@@ -396,8 +396,7 @@ tc_node_hold(int64 company_id)
 		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) index, together, SHARD_GROUP_LOCK);
 		(void) LockAcquire(&tag, ShareLock, false, false);
 		AcceptInvalidationMessages();
-	} while (tc_node_distributed() &&
-			 (group_index(company_id) != index || colocation != together));
+	} while (tc_node_distributed() && (group_index(company_id) != index || colocation != together));
 	return ngroups == 0 || groups[group_index(company_id)].here;
 }
 
@@ -413,10 +412,9 @@ tc_node_require_home(int64 company_id)
 						errdetail("An older snapshot may show shards that have moved away since."),
 						errhint("BEGIN ISOLATION LEVEL READ COMMITTED.")));
 	if (!tc_node_hold(company_id))
-		ereport(ERROR,
-				(errcode(ERRCODE_TC_UNAVAILABLE),
-				 errmsg("company " INT64_FORMAT " is not at home on this node", company_id),
-				 errdetail("Its shards are on another node of the cluster."),
-				 errhint("tenantcall.company_node() names the node; or use "
-						 "tenantcall.call_at_home() on any node.")));
+		ereport(ERROR, (errcode(ERRCODE_TC_UNAVAILABLE),
+						errmsg("company " INT64_FORMAT " is not at home on this node", company_id),
+						errdetail("Its shards are on another node of the cluster."),
+						errhint("tenantcall.company_node() names the node; or use "
+								"tenantcall.call_at_home() on any node.")));
 }

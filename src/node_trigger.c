@@ -43,6 +43,7 @@ tc_fill_id_trigger(PG_FUNCTION_ARGS)
 		elog(ERROR, "column \"%s\" does not exist", data->tg_trigger->tgargs[0]);
 	name = makeRangeVarFromNameList(tc_qualified_name_list(data->tg_trigger->tgargs[1]));
 	value = Int64GetDatum(nextval_internal(RangeVarGetRelid(name, NoLock, false), false));
-	return PointerGetDatum(heap_modify_tuple_by_cols(
-		data->tg_trigtuple, RelationGetDescr(data->tg_relation), 1, &column, &value, &isnull));
+	return PointerGetDatum(heap_modify_tuple_by_cols(data->tg_trigtuple,
+													 RelationGetDescr(data->tg_relation), 1,
+													 &column, &value, &isnull));
 }

@@ -174,6 +174,7 @@ tc_table_here(PG_FUNCTION_ARGS)
 	if (!OidIsValid(relid))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
 						errmsg("the tenants have no table \"%s\" here", name)));
-	PG_RETURN_TEXT_P(cstring_to_text(quote_qualified_identifier(
-		get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid))));
+	PG_RETURN_TEXT_P(
+		cstring_to_text(quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+												   get_rel_name(relid))));
 }
