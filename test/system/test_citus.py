@@ -25,6 +25,11 @@ def test_distribute_refuses_without_citus(db):
     assert refused.value.sqlstate == "55000"
     assert 'extension "citus" does not exist' in refused.value.diag.message_primary
     assert refused.value.diag.message_detail and "citus_add_node" in refused.value.diag.message_hint
+    for call, sqlstate in (("distribute(0)", "22023"), ("distribute_roles()", "55000"),
+                           ("call_at_home(1, NULL, 'pg_sleep(float8)', '{1}')", "42883")):
+        with db.connect(autocommit=True) as conn, pytest.raises(psycopg.Error) as refused:
+            conn.execute(f"SELECT tenantcall.{call}")
+        assert refused.value.sqlstate == sqlstate, call
 
 
 def test_company_node_without_citus(db):
