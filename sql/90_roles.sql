@@ -23,6 +23,8 @@ CREATE VIEW tenantcall.role_functions AS
                       'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline', 'company_usage',
                       'forget_caller']),
         ('app', ARRAY['call_lease_stats']),
+        ('app', ARRAY['call_at_home', 'company_node', 'table_here']),
+        ('gateway', ARRAY['bind_forwarded_call']),
         ('app', ARRAY['stat_counts', 'stat_last', 'stats_reset', 'company_stats']),
         ('admin', ARRAY['reset_stats']),
         ('admin', ARRAY['health', 'report']),
@@ -174,6 +176,7 @@ BEGIN
     IF tables_schema IS NULL THEN
         RETURN;
     END IF;
+    PERFORM tenantcall.prepare_ddl();
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', tables_schema, role);
     FOR rel IN SELECT c.relname, c.relname IN ('branches', 'services', 'branch_services', 'service_synonyms', 'opening_hours', 'holidays', 'slot_strategies', 'customers') AS writable
                FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema))

@@ -111,8 +111,7 @@ load_strategies(int64 company_id, TcStrategy strategies[TC_N_STRATEGIES])
 	int count = 0;
 
 	tc_read_rows(tc_own_relation("slot_strategy_defaults"), NULL, 0, visit_strategy, rows);
-	tc_read_rows(get_relname_relid("slot_strategies", tc_telephony_required()->schema), &company, 1,
-				 visit_strategy, rows);
+	tc_read_rows(tc_telephony_table("slot_strategies"), &company, 1, visit_strategy, rows);
 	for (;;)
 	{
 		Row *next = NULL;

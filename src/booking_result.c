@@ -67,7 +67,7 @@ look(int64 company_id, int64 appointment_id, Result *result)
 {
 	TcMatch matches[2] = {{"company_id", INT8OID, Int64GetDatum(company_id)},
 						  {"appointment_id", INT8OID, Int64GetDatum(appointment_id)}};
-	Oid table = get_relname_relid("appointments", tc_telephony_required()->schema);
+	Oid table = tc_telephony_table("appointments");
 
 	if (!OidIsValid(table))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),

@@ -49,7 +49,7 @@ visit_row(HeapTuple tuple, TupleDesc desc, void *arg)
 static void
 add_matches(const char *table, TcMatch match, TcCandidates *candidates)
 {
-	Oid rel = get_relname_relid(table, tc_telephony_required()->schema);
+	Oid rel = tc_telephony_table(table);
 
 	if (!OidIsValid(rel))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "node.h"
 #include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -88,6 +89,11 @@ find_tables(const TcTelephony *place)
 	registered = true;
 	if (tables_since == tc_telephony_generation())
 		return;
+	if (tc_node_distributed())
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("calendars do not work on a Citus cluster"),
+						errdetail("No node is the one that talks to them."),
+						errhint("Keep companies with calendars on a server by itself.")));
 	for (int i = 0; i < N_TABLES; i++)
 	{
 		tables[i] = get_relname_relid(table_names[i], place->schema);

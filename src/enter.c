@@ -24,6 +24,7 @@
 #include "context.h"
 #include "directory.h"
 #include "errors.h"
+#include "node.h"
 #include "phone.h"
 #include "ready.h"
 #include "stat.h"
@@ -63,6 +64,8 @@ record_admin(const TcContext *context)
 	ereport(LOG, (errmsg("tenantcall: administrator \"%s\" entered company " INT64_FORMAT, role,
 						 (int64) context->company_id)));
 	if (XactReadOnly || RecoveryInProgress() || tc_telephony() == NULL)
+		return;
+	if (!tc_node_hold(context->company_id))
 		return;
 	tc_act_begin(&act, TC_AS_OWNER, NULL);
 	tc_param_int8(&params, context->company_id);
@@ -112,6 +115,7 @@ enter_checked(TcContext *context, TcStatCount how)
 		refuse_unknown(context);
 	again = before != NULL && tc_context_equal(before, context);
 	tc_context_enter(context);
+	tc_node_spread(context);
 	tc_stat_count((int64) context->company_id, how);
 	if (!again)
 		record_admin(context);

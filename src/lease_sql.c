@@ -145,7 +145,7 @@ visit_held(HeapTuple tuple, TupleDesc desc, void *arg)
 static TimestampTz
 held_until(int64 company_id, const char *holder)
 {
-	Oid relid = get_relname_relid("call_leases", tc_telephony_required()->schema);
+	Oid relid = tc_telephony_table("call_leases");
 	TcMatch matches[2] = {{"company_id", INT8OID, Int64GetDatum(company_id)},
 						  {"holder", TEXTOID, CStringGetTextDatum(holder)}};
 	TcLeasePolicies policies;

@@ -273,11 +273,10 @@ companies_of(int64 event_type_id)
 {
 	static const char *const tables[] = {"services", "branch_services"};
 	TcMatch key = {"calcom_event_type_id", INT8OID, Int64GetDatum(event_type_id)};
-	const TcTelephony *place = tc_telephony_required();
 	List *companies = NIL;
 
 	for (size_t i = 0; i < lengthof(tables); i++)
-		tc_read_rows(get_relname_relid(tables[i], place->schema), &key, 1, visit_owner, &companies);
+		tc_read_rows(tc_telephony_table(tables[i]), &key, 1, visit_owner, &companies);
 	return companies;
 }
 

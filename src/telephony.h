@@ -44,6 +44,9 @@ extern const TcTelephony *tc_telephony(void);
 /* The same, raising one clear error where create_tables() has not run. */
 extern const TcTelephony *tc_telephony_required(void);
 
+/* The part on this node of a table of the tenants, for the company in context; InvalidOid: none. */
+extern Oid tc_telephony_table(const char *name);
+
 /* Rises with every change of the above: statements prepared before are to be made anew. */
 extern uint64 tc_telephony_generation(void);
 

@@ -22,6 +22,7 @@
 #include "key.h"
 #include "lifecycle.h"
 #include "maintenance.h"
+#include "node.h"
 #include "outbox.h"
 #include "outbox_flight.h"
 #include "owner_guard.h"
@@ -50,6 +51,7 @@ _PG_init(void)
 	tc_owner_guard_init();
 	tc_directory_init();
 	tc_key_init();
+	tc_node_init();
 	tc_rate_init();
 	tc_token_init();
 	tc_token_setting_init();

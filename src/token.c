@@ -28,6 +28,7 @@
 #include "directory.h"
 #include "errors.h"
 #include "key.h"
+#include "node.h"
 #include "ready.h"
 #include "stat.h"
 #include "stat_shmem.h"
@@ -157,6 +158,7 @@ tc_enter_token(PG_FUNCTION_ARGS)
 	if (!tc_directory_fill(&context))
 		refuse(TC_TOKEN_TENANT);
 	tc_context_enter(&context);
+	tc_node_spread(&context);
 	tc_stat_count((int64) context.company_id, TC_STAT_ENTER_TOKEN);
 	PG_RETURN_VOID();
 }
@@ -255,6 +257,20 @@ sign(const TokenRequest *request)
 	appendStringInfoChar(&token, '.');
 	append_base64url(&token, mac, sizeof(mac));
 	return cstring_to_text_with_len(token.data, token.len);
+}
+
+/* A token for a context that was entered. */
+char *
+tc_token_make(const TcContext *context, const char *role, int seconds)
+{
+	pg_time_t now = unix_seconds(GetCurrentTimestamp());
+	TokenRequest request = {.company_id = context->company_id,
+							.branch_id = context->branch_id,
+							.issued = now,
+							.expires = now + seconds,
+							.role = role};
+
+	return text_to_cstring(sign(&request));
 }
 
 PG_FUNCTION_INFO_V1(tc_sign_token);

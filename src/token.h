@@ -20,4 +20,7 @@ extern void tc_token_setting_init(void); /* token_setting.c */
  */
 extern void tc_token_verify(const char *token, size_t len, TcContext *context);
 
+/* A token for a context, for one role and so many seconds. */
+extern char *tc_token_make(const TcContext *context, const char *role, int seconds);
+
 #endif /* TC_TOKEN_H */

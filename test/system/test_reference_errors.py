@@ -24,6 +24,8 @@ ELSEWHERE = {
     ("schedule_maintenance", "42501"), ("schedule_maintenance", "0A000"), ("unschedule_maintenance", "55000"),
     ("unschedule_maintenance", "42501"), ("run_maintenance", "25006"), ("schedule_maintenance", "25006"),
     ("unschedule_maintenance", "25006"),  # pg_cron, a standby: test_maintenance.py
+    ("distribute", "55000"), ("distribute", "0A000"), ("distribute", "22023"),
+    ("distribute_roles", "55000"), ("call_at_home", "42883"),  # test_citus.py
     ("check_credential", "PT429"), ("http_test_requests", "PT429"),  # test_http.py
 }
 

@@ -1,0 +1,420 @@
+/*
+ * node.c
+ *		Which node of a Citus cluster a company is at home on, and its shards there.
+ *
+ *		company --hash--> group of shards (one of each table, all on one node) --> tables of that
+ *
+ * After distribute() the tables are parts: the directory and what is configured are copied to every
+ * node, the others are sharded by company, all alike.  The library works on the parts of its own
+ * node by their own names, as on ordinary tables; only what writes the directory goes through the
+ * tables that Citus knows.  So a company is worked for where its shards are, and nowhere else.
+ *
+ * What Citus's catalogs say is kept per process and forgotten with the relation cache's message
+ * that Citus sends for each table whose shards change.
+ *
+ * Locks: the advisory lock on the metadata of the company's group of shards, shared, until the end
+ * of the transaction.  It is the one that every write through Citus takes, and that a move or a
+ * split of the shards takes exclusively before it switches over: whoever holds it works on shards
+ * that stay.  (Citus 13: class 8 of the advisory locks, keyed by the group's place and the
+ * colocation; distribute() makes sure of it.)
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "context.h"
+#include "errors.h"
+#include "inval.h"
+#include "node.h"
+
+/* Class of Citus's advisory locks on the metadata of a group of shards. */
+#define SHARD_GROUP_LOCK 8
+#define MAX_LISTENERS 4
+
+/* A table that Citus knows. */
+typedef struct Table
+{
+	Oid relid; /* key */
+	bool reference;
+	int count;
+	int64 *shards; /* in the order of their hash values; one of a reference table */
+} Table;
+
+/* A shard of ours on this node, and its table. */
+typedef struct Part
+{
+	Oid relid; /* key */
+	Oid whole;
+} Part;
+
+/* A group of shards: one of each table, of the same hash values. */
+typedef struct ShardGroup
+{
+	int32 min; /* lowest hash value */
+	bool here;
+} ShardGroup;
+
+bool tc_node_citus = false;
+
+static MemoryContext map_context = NULL;
+static HTAB *tables = NULL;
+static HTAB *parts = NULL;
+static ShardGroup *groups = NULL;
+static int ngroups = 0;
+static uint32 colocation = 0;	 /* what Citus calls the shards that stay together */
+static bool coordinator = false; /* is this node it? */
+static bool known = false;
+static bool loading = false;
+static uint64 changes = 0;
+static Oid calls_relid = InvalidOid;
+static void (*listeners[MAX_LISTENERS])(void);
+static int nlisteners = 0;
+
+static const char *const load_sql =
+	"SELECT t.logicalrelid::oid, t.partmethod = 'n', s.shardid, "
+	"coalesce(s.shardminvalue::int4, 0), "
+	"p.groupid = (SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l), "
+	"c.relname = 'calls' AND c.relnamespace <> 'tenantcall'::regnamespace, "
+	"(SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l) = 0, t.colocationid "
+	"FROM pg_catalog.pg_class AS c "
+	"JOIN pg_catalog.pg_dist_partition AS t ON t.logicalrelid = c.oid "
+	"JOIN pg_catalog.pg_dist_shard AS s ON s.logicalrelid = t.logicalrelid "
+	"JOIN pg_catalog.pg_dist_placement AS p ON p.shardid = s.shardid "
+	"WHERE (c.relnamespace = 'tenantcall'::regnamespace OR "
+	"EXISTS (SELECT 1 FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS r "
+	"ON r.oid = n.nspowner WHERE n.oid = c.relnamespace AND r.rolname = 'tenantcall_owner')) "
+	"AND (t.partmethod = 'h' OR t.partmethod = 'n' AND t.repmodel = 't' AND "
+	"p.groupid = (SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l)) "
+	"ORDER BY 1, 4";
+
+/* Citus is the first of the libraries that are preloaded: it insists on that. */
+void
+tc_node_init(void)
+{
+	tc_node_citus = GetConfigOption("citus.shard_count", true, false) != NULL;
+}
+
+/* Relation cache callback: our tables and theirs. */
+static void
+relation_changed(Oid relid)
+{
+	bool ours = relid == InvalidOid || !OidIsValid(calls_relid) || relid == calls_relid;
+
+	if (!ours && tables != NULL)
+		ours = hash_search(tables, &relid, HASH_FIND, NULL) != NULL;
+	if (!ours)
+		return;
+	changes++;
+	known = false;
+	for (int i = 0; i < nlisteners; i++)
+		listeners[i]();
+}
+
+/* Adds a listener to moves of shards. */
+void
+tc_node_on_change(void (*callback)(void))
+{
+	Assert(nlisteners < MAX_LISTENERS);
+	listeners[nlisteners++] = callback;
+}
+
+/* Name of a shard. */
+static char *
+shard_name(Oid relid, int64 shard)
+{
+	char suffix[32];
+	char *name = get_rel_name(relid);
+	char *result;
+
+	snprintf(suffix, sizeof(suffix), "_" INT64_FORMAT, shard);
+	if (name == NULL || strlen(name) + strlen(suffix) >= NAMEDATALEN)
+		return NULL; /* Citus shortens such names; ours are short */
+	result = psprintf("%s%s", name, suffix);
+	pfree(name);
+	return result;
+}
+
+/* Oid of a shard on this node. */
+static Oid
+shard_relid(Oid relid, int64 shard)
+{
+	char *name = shard_name(relid, shard);
+
+	return name == NULL ? InvalidOid : get_relname_relid(name, get_rel_namespace(relid));
+}
+
+/* Takes one row of Citus's catalogs. */
+static void
+take_shard(HeapTuple row, TupleDesc desc)
+{
+	bool isnull;
+	Oid relid = DatumGetObjectId(SPI_getbinval(row, desc, 1, &isnull));
+	int64 shard = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+	bool found;
+	Table *table = hash_search(tables, &relid, HASH_ENTER, &found);
+	Oid here;
+
+	coordinator = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
+	if (!found)
+	{
+		table->reference = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
+		table->count = 0;
+		table->shards = MemoryContextAlloc(map_context, sizeof(int64));
+	}
+	table->shards = repalloc(table->shards, (table->count + 1) * sizeof(int64));
+	table->shards[table->count++] = shard;
+	if (!table->reference && DatumGetBool(SPI_getbinval(row, desc, 6, &isnull)))
+	{
+		groups = groups == NULL
+					 ? MemoryContextAlloc(map_context, sizeof(ShardGroup))
+					 : (ShardGroup *) repalloc(groups, (ngroups + 1) * sizeof(ShardGroup));
+		groups[ngroups].min = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
+		groups[ngroups].here = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull));
+		ngroups++;
+		colocation = DatumGetInt32(SPI_getbinval(row, desc, 8, &isnull));
+		calls_relid = relid;
+	}
+	here = shard_relid(relid, shard);
+	if (OidIsValid(here))
+		((Part *) hash_search(parts, &here, HASH_ENTER, NULL))->whole = relid;
+}
+
+/* Makes an empty map. */
+static void
+empty_map(void)
+{
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(Table)};
+
+	if (map_context != NULL)
+		MemoryContextDelete(map_context);
+	map_context = AllocSetContextCreate(TopMemoryContext, "tenantcall node", ALLOCSET_SMALL_SIZES);
+	control.hcxt = map_context;
+	tables =
+		hash_create("tenantcall node tables", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	control.entrysize = sizeof(Part);
+	parts =
+		hash_create("tenantcall node parts", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	groups = NULL;
+	ngroups = 0;
+}
+
+/* Owner of the extension; InvalidOid where it, or Citus, is not in this database. */
+static Oid
+extension_owner(void)
+{
+	HeapTuple tuple;
+	Oid owner;
+
+	if (!OidIsValid(get_extension_oid("citus", true)) ||
+		!OidIsValid(get_extension_oid("tenantcall", true)))
+		return InvalidOid;
+	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum("tenantcall"));
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Reads Citus's catalogs, as the owner of the extension. */
+static void
+load_map(void)
+{
+	Oid owner = extension_owner();
+	Oid user;
+	int sec_context;
+
+	empty_map();
+	if (!OidIsValid(owner))
+		return;
+	GetUserIdAndSecContext(&user, &sec_context);
+	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(load_sql, IsInParallelMode() || XactReadOnly, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the catalogs of Citus");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		take_shard(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+	SPI_finish();
+	SetUserIdAndSecContext(user, sec_context);
+}
+
+/* Makes the map current. */
+static void
+refresh(void)
+{
+	static bool registered = false;
+	uint64 before = changes;
+
+	if (!registered)
+		tc_on_relation_change(relation_changed);
+	registered = true;
+	loading = true;
+	PG_TRY();
+	{
+		load_map();
+	}
+	PG_FINALLY();
+	{
+		loading = false;
+	}
+	PG_END_TRY();
+	known = before == changes;
+	/* whatever was looked up meanwhile took us for a server by itself */
+	for (int i = 0; i < nlisteners; i++)
+		listeners[i]();
+}
+
+/* Has distribute() run in this database? */
+bool
+tc_node_distributed(void)
+{
+	if (likely(!tc_node_citus) || loading || !IsTransactionState())
+		return false;
+	if (unlikely(!known))
+		refresh();
+	return ngroups > 0;
+}
+
+/* Is this node the coordinator? */
+bool
+tc_node_is_coordinator(void)
+{
+	return tc_node_distributed() && coordinator;
+}
+
+/* Index of the company's group of shards: Citus hashes as PostgreSQL does. */
+static int
+group_index(int64 company_id)
+{
+	int32 hash = DatumGetInt32(DirectFunctionCall1(hashint8, Int64GetDatum(company_id)));
+	int low = 0;
+	int high = ngroups - 1;
+
+	while (low < high)
+	{
+		int middle = (low + high + 1) / 2;
+
+		if (groups[middle].min <= hash)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low;
+}
+
+/* Number of the company's group of shards; 0: none. */
+int
+tc_node_group(int64 company_id)
+{
+	return tc_node_distributed() && company_id != 0 ? group_index(company_id) + 1 : 0;
+}
+
+/* The part of a table that is on this node, for the company in context. */
+Oid
+tc_node_part(Oid relid, TcNodePart *part)
+{
+	const TcContext *context = tc_context_current();
+	Table *table;
+
+	*part = TC_PART_WHOLE;
+	if (!tc_node_distributed())
+		return relid;
+	table = hash_search(tables, &relid, HASH_FIND, NULL);
+	if (table == NULL)
+		return relid;
+	*part = table->reference ? TC_PART_REFERENCE : TC_PART_SHARD;
+	if (table->reference)
+		relid = shard_relid(relid, table->shards[0]);
+	else if (context != NULL && context->company_id != 0 && table->count == ngroups)
+		relid = shard_relid(relid, table->shards[group_index(context->company_id)]);
+	else
+		relid = InvalidOid;
+	if (!OidIsValid(relid))
+		*part = TC_PART_ELSEWHERE;
+	return relid;
+}
+
+/* The same for tables whose copy is on every node. */
+Oid
+tc_node_copy(Oid relid)
+{
+	TcNodePart part;
+	Oid copy = OidIsValid(relid) ? tc_node_part(relid, &part) : InvalidOid;
+
+	return OidIsValid(copy) ? copy : relid;
+}
+
+/* The table that a shard belongs to. */
+Oid
+tc_node_whole(Oid relid)
+{
+	Part *part = NULL;
+
+	if (tc_node_distributed())
+		part = hash_search(parts, &relid, HASH_FIND, NULL);
+	return part == NULL ? relid : part->whole;
+}
+
+/* Is the company at home on this node, as far as is known now? */
+bool
+tc_node_here(int64 company_id)
+{
+	return !tc_node_distributed() || groups[group_index(company_id)].here;
+}
+
+/* Takes the lock, and looks again whether the shards are here. */
+bool
+tc_node_hold(int64 company_id)
+{
+	LOCKTAG tag;
+	int index;
+	uint32 together;
+
+	if (!tc_node_distributed())
+		return true;
+	do
+	{
+		index = group_index(company_id);
+		together = colocation;
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) index, together, SHARD_GROUP_LOCK);
+		(void) LockAcquire(&tag, ShareLock, false, false);
+		AcceptInvalidationMessages();
+	} while (tc_node_distributed() && (group_index(company_id) != index || colocation != together));
+	return ngroups == 0 || groups[group_index(company_id)].here;
+}
+
+/* Raises unless the company is at home on this node. */
+void
+tc_node_require_home(int64 company_id)
+{
+	if (!tc_node_distributed())
+		return;
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("on Citus, companies are worked for in READ COMMITTED only"),
+						errdetail("An older snapshot may show shards that have moved away since."),
+						errhint("BEGIN ISOLATION LEVEL READ COMMITTED.")));
+	if (!tc_node_hold(company_id))
+		ereport(ERROR, (errcode(ERRCODE_TC_UNAVAILABLE),
+						errmsg("company " INT64_FORMAT " is not at home on this node", company_id),
+						errdetail("Its shards are on another node of the cluster."),
+						errhint("tenantcall.company_node() names the node; or use "
+								"tenantcall.call_at_home() on any node.")));
+}

@@ -1,0 +1,197 @@
+/*
+ * node_forward.c
+ *		Calls of our SQL functions that go to the node where the company is at home.
+ *
+ *		function on any node --arguments as text--> tenantcall.call_at_home() on the home node,
+ *		by Citus, as the same role, in the same transaction --result as text--> function's result
+ *
+ * call_at_home() is the one function that distribute() makes Citus distribute.  A context that was
+ * entered travels as a token for this role, valid for a minute.  The lock of node.c is held here as
+ * well, so that the shards stay where Citus sends the call.
+ *
+ * The calls of the voice platform are bound to companies on the coordinator, in one table: so it
+ * alone takes them in, whatever the number of nodes.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "context.h"
+#include "node.h"
+#include "token.h"
+
+#define TOKEN_SECONDS 60
+
+/* Is this a connection that another node of the cluster has opened? */
+static bool
+from_another_node(void)
+{
+	return application_name != NULL &&
+		   strncmp(application_name, "citus_internal", strlen("citus_internal")) == 0;
+}
+
+/* A token for a context and the present role. */
+static char *
+token_for(const TcContext *context)
+{
+	return tc_token_make(context, GetUserNameFromId(GetUserId(), false), TOKEN_SECONDS);
+}
+
+/* Appends the arguments as an array of texts. */
+static void
+append_arguments(StringInfo sql, FunctionCallInfo fcinfo)
+{
+	Oid *types;
+	int nargs;
+
+	(void) get_func_signature(fcinfo->flinfo->fn_oid, &types, &nargs);
+	appendStringInfoString(sql, "ARRAY[");
+	for (int i = 0; i < nargs; i++)
+	{
+		Oid output;
+		bool varlena;
+
+		appendStringInfoString(sql, i > 0 ? ", " : "");
+		getTypeOutputInfo(types[i], &output, &varlena);
+		appendStringInfoString(sql, PG_ARGISNULL(i)
+										? "NULL"
+										: quote_literal_cstr(
+											  OidOutputFunctionCall(output, PG_GETARG_DATUM(i))));
+	}
+	appendStringInfoString(sql, "]::pg_catalog.text[]");
+}
+
+/* The statement that Citus sends on. */
+static char *
+forwarded_statement(FunctionCallInfo fcinfo, int64 company_id, const char *call)
+{
+	const TcContext *context = tc_context_current();
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT r FROM tenantcall.call_at_home(" INT64_FORMAT ", ", company_id);
+	appendStringInfo(&sql, "%s, ",
+					 context == NULL ? "NULL" : quote_literal_cstr(token_for(context)));
+	appendStringInfo(&sql, "%s, ",
+					 quote_literal_cstr(format_procedure_qualified(fcinfo->flinfo->fn_oid)));
+	append_arguments(&sql, fcinfo);
+	appendStringInfo(&sql, ", %s) AS r", call == NULL ? "NULL" : quote_literal_cstr(call));
+	return sql.data;
+}
+
+/* The result of its text form, in the caller's memory. */
+static Datum
+parse_result(FunctionCallInfo fcinfo, char *text)
+{
+	TupleDesc desc = NULL;
+	Oid type;
+	Oid input;
+	Oid param;
+	int32 typmod = -1;
+
+	if (get_call_result_type(fcinfo, &type, &desc) == TYPEFUNC_COMPOSITE && type == RECORDOID)
+	{
+		desc = BlessTupleDesc(desc);
+		typmod = desc->tdtypmod;
+	}
+	getTypeInputInfo(type, &input, &param);
+	return OidInputFunctionCall(input, text, param, typmod);
+}
+
+/* The same for functions that materialize a set. */
+bool
+tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id)
+{
+	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid input;
+	Oid param;
+
+	if (likely(!tc_node_distributed()) || tc_node_hold(company_id))
+		return false;
+	InitMaterializedSRF(fcinfo, MAT_SRF_BLESS);
+	getTypeInputInfo(RECORDOID, &input, &param);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(forwarded_statement(fcinfo, company_id, NULL), false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "a forwarded call returned no rows");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char *text = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		Datum row = OidInputFunctionCall(input, text, param, info->setDesc->tdtypmod);
+		HeapTupleHeader header = DatumGetHeapTupleHeader(row);
+		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header};
+
+		tuplestore_puttuple(info->setResult, &tuple);
+	}
+	SPI_finish();
+	return true;
+}
+
+/* Has the function called where the company is at home; false if that is here. */
+bool
+tc_node_forward(FunctionCallInfo fcinfo, int64 company_id, const char *call, Datum *result)
+{
+	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext caller = CurrentMemoryContext;
+	char *text = NULL;
+
+	if (likely(!tc_node_distributed()) || tc_node_hold(company_id))
+		return false;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(forwarded_statement(fcinfo, company_id, call), false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "a forwarded call returned no rows");
+	if (SPI_processed > 0)
+		text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (text != NULL)
+		text = MemoryContextStrdup(caller, text);
+	SPI_finish();
+	fcinfo->isnull = text == NULL;
+	if (info != NULL && IsA(info, ReturnSetInfo) && fcinfo->flinfo->fn_retset)
+		info->isDone = text == NULL ? ExprEndResult : ExprSingleResult;
+	*result = text == NULL ? (Datum) 0 : parse_result(fcinfo, text);
+	return true;
+}
+
+/* Carries the context that was entered to nodes that this transaction will work on. */
+void
+tc_node_spread(const TcContext *context)
+{
+	const char *propagation;
+	char *sql;
+
+	if (likely(!tc_node_distributed()) || from_another_node())
+		return;
+	propagation = GetConfigOption("citus.propagate_set_commands", true, false);
+	if (propagation == NULL || strcmp(propagation, "local") != 0)
+		return;
+	sql = psprintf("SET LOCAL tenantcall.token = %s", quote_literal_cstr(token_for(context)));
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not set tenantcall.token");
+	SPI_finish();
+}
+
+/* Raises unless this is the coordinator, or it has sent us the call. */
+void
+tc_node_require_front(void)
+{
+	if (likely(!tc_node_distributed()) || tc_node_is_coordinator() || from_another_node())
+		return;
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("what the voice platform sends is taken in on the coordinator"),
+					errdetail("It alone knows to which company each call is bound."),
+					errhint("Connect to the coordinator of the cluster.")));
+}
