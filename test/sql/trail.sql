@@ -53,6 +53,7 @@ SELECT outcome, count(*) FROM generate_series(1, 250) AS n, trail_body(n::text, 
     tenantcall.accept_function_call(b, trail_sign(b)) GROUP BY 1;
 RESET ROLE;
 SELECT tenantcall.set_company_status(:c2, 'active') \g /dev/null
+SELECT tenantcall.set_rate_policy('function_call', 100, '30 days', company_id => :c2) \g /dev/null
 SET ROLE regress_tc_trail_gateway;
 SELECT outcome, count(*) FROM generate_series(1, 350) AS n, trail_body(n::text, 'trail 3.' || n, '+4930810002') AS b,
     tenantcall.accept_function_call(b, trail_sign(b)) GROUP BY 1;
