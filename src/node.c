@@ -239,11 +239,15 @@ load_map(void)
 	Oid owner = extension_owner();
 	Oid user;
 	int sec_context;
+	int guc_nest;
 
 	empty_map();
 	if (!OidIsValid(owner))
 		return;
 	GetUserIdAndSecContext(&user, &sec_context);
+	guc_nest = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -253,6 +257,7 @@ load_map(void)
 		take_shard(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 	SPI_finish();
 	SetUserIdAndSecContext(user, sec_context);
+	AtEOXact_GUC(false, guc_nest);
 }
 
 /* Makes the map current. */
