@@ -5,13 +5,18 @@ CREATE FUNCTION tenantcall.fill_id_trigger() RETURNS trigger
 COMMENT ON FUNCTION tenantcall.fill_id_trigger() IS 'internal: numbers rows that are written into a shard';
 REVOKE ALL ON FUNCTION tenantcall.fill_id_trigger() FROM PUBLIC;
 
-CREATE FUNCTION tenantcall.bind_forwarded_call(company_id bigint, provider_call_id text) RETURNS void
-    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_bind_forwarded_call';
-COMMENT ON FUNCTION tenantcall.bind_forwarded_call(bigint, text) IS 'internal: tells a company''s node what the coordinator has bound';
-REVOKE ALL ON FUNCTION tenantcall.bind_forwarded_call(bigint, text) FROM PUBLIC;
+CREATE FUNCTION tenantcall.scope_row_trigger() RETURNS trigger
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'tc_scope_row_trigger';
+COMMENT ON FUNCTION tenantcall.scope_row_trigger() IS 'internal: holds rows that Citus copies into a shard to the company entered';
+REVOKE ALL ON FUNCTION tenantcall.scope_row_trigger() FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.arrive(company_id bigint, ticket text, provider_call_id text) RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_arrive';
+COMMENT ON FUNCTION tenantcall.arrive(bigint, text, text) IS 'internal: what call_at_home() begins with, on the company''s node: raises on any other, and takes what another node has sent along';
+REVOKE ALL ON FUNCTION tenantcall.arrive(bigint, text, text) FROM PUBLIC;
 
 -- Called on the node of the company: Citus sends it there (distribute()).
-CREATE FUNCTION tenantcall.call_at_home(company_id bigint, token text, function text, arguments text[],
+CREATE FUNCTION tenantcall.call_at_home(company_id bigint, ticket text, function text, arguments text[],
                                         provider_call_id text DEFAULT NULL)
     RETURNS SETOF text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1
@@ -28,12 +33,7 @@ BEGIN
             USING ERRCODE = 'undefined_function', DETAIL = 'All arguments are given, those with defaults as well.',
                   HINT = 'Name it with the types of its arguments, as in tenantcall.allow(text,bigint).';
     END IF;
-    IF token IS NOT NULL THEN
-        PERFORM tenantcall.enter_token(token);
-    END IF;
-    IF provider_call_id IS NOT NULL THEN
-        PERFORM tenantcall.bind_forwarded_call(company_id, provider_call_id);
-    END IF;
+    PERFORM tenantcall.arrive(company_id, ticket, provider_call_id);
     SELECT string_agg(format('%L::%s', a.value, a.type::regtype), ', ' ORDER BY a.position) INTO list
     FROM unnest(arguments, target.proargtypes::oid[]) WITH ORDINALITY AS a (value, type, position);
     RETURN QUERY EXECUTE format('SELECT r::text FROM tenantcall.%I(%s) AS r', target.proname, list);
@@ -110,12 +110,14 @@ $$;
 COMMENT ON FUNCTION tenantcall.detach_foreign_keys(name) IS 'internal: part of distribute()';
 REVOKE ALL ON FUNCTION tenantcall.detach_foreign_keys(name) FROM PUBLIC;
 
--- Rows that the library writes into shards are numbered by a trigger.
-CREATE FUNCTION tenantcall.create_id_triggers(tables_schema name) RETURNS void
+-- Rows that the library writes into shards are numbered by a trigger.  Another one looks at the
+-- company of every row: what Citus copies into a shard of its own node passes no policy.
+CREATE FUNCTION tenantcall.create_shard_triggers(tables_schema name) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
 DECLARE
     numbered record;
+    scoped record;
 BEGIN
     FOR numbered IN SELECT c.oid::regclass AS rel, a.attname, pg_get_serial_sequence(c.oid::regclass::text, a.attname) AS sequence
                     FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -125,10 +127,15 @@ BEGIN
                        'EXECUTE FUNCTION tenantcall.fill_id_trigger(%L, %L)', numbered.rel, numbered.attname, numbered.attname,
                        numbered.sequence);
     END LOOP;
+    FOR scoped IN SELECT c.oid::regclass AS rel FROM pg_class AS c JOIN tenantcall.scope_registry AS r ON r.rel = c.oid
+                  WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema)) AND NOT c.relispartition LOOP
+        EXECUTE format('CREATE TRIGGER tenantcall_row BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION tenantcall.scope_row_trigger()',
+                       scoped.rel);
+    END LOOP;
 END
 $$;
-COMMENT ON FUNCTION tenantcall.create_id_triggers(name) IS 'internal: part of distribute()';
-REVOKE ALL ON FUNCTION tenantcall.create_id_triggers(name) FROM PUBLIC;
+COMMENT ON FUNCTION tenantcall.create_shard_triggers(name) IS 'internal: part of distribute()';
+REVOKE ALL ON FUNCTION tenantcall.create_shard_triggers(name) FROM PUBLIC;
 
 -- Citus connects to other nodes as the owner of the tables, and nobody may log in as tenantcall_owner:
 -- it gives the tables to the owner of the extension, and is bound by row security as before.
@@ -189,7 +196,7 @@ BEGIN
     END IF;
     PERFORM tenantcall.prepare_ddl();
     again := tenantcall.detach_foreign_keys(tables_schema);
-    PERFORM tenantcall.create_id_triggers(tables_schema), tenantcall.hand_over_tables(tables_schema);
+    PERFORM tenantcall.create_shard_triggers(tables_schema), tenantcall.hand_over_tables(tables_schema);
     FOREACH statement IN ARRAY ARRAY['companies', 'branches', 'phone_numbers', 'agents'] LOOP
         EXECUTE format('SELECT create_reference_table(%L)', format('%I.%I', tables_schema, statement));
     END LOOP;

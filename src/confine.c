@@ -356,7 +356,7 @@ judge_function(Oid function)
 	const char *why;
 
 	if (function >= FirstNormalObjectId)
-		return NULL; /* not PostgreSQL's own */
+		return tc_confine_citus(function); /* not PostgreSQL's own */
 	if (likely(harmless[function]))
 		return NULL;
 	if (get_func_namespace(function) != PG_CATALOG_NAMESPACE)

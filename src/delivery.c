@@ -386,19 +386,11 @@ tc_delivery_forward(FunctionCallInfo fcinfo, const TcDelivery *delivery, bool bi
 	return tc_node_forward(fcinfo, placement.place.company_id, call_id, result);
 }
 
-PG_FUNCTION_INFO_V1(tc_bind_forwarded_call);
-
-/* bind_forwarded_call(company_id, provider_call_id) -> void: what the coordinator has bound */
-Datum
-tc_bind_forwarded_call(PG_FUNCTION_ARGS)
+/* Notes on the company's node what the coordinator has bound. */
+void
+tc_delivery_bind(const char *call_id, int64 company_id)
 {
-	int64 company_id = tc_arg_id(fcinfo, 0, "company_id");
-	char *call_id = tc_arg_text(fcinfo, 1, "provider_call_id");
-
-	tc_node_require_front();
-	tc_node_require_home(company_id);
 	if (tc_binding_make(call_id, company_id) != company_id)
 		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT),
 						errmsg("the call is bound to another company on this node")));
-	PG_RETURN_VOID();
 }

@@ -66,7 +66,10 @@ record_admin(const TcContext *context)
 	if (XactReadOnly || RecoveryInProgress() || tc_telephony() == NULL)
 		return;
 	if (!tc_node_hold(context->company_id))
+	{
+		tc_node_enter_there(context);
 		return;
+	}
 	tc_act_begin(&act, TC_AS_OWNER, NULL);
 	tc_param_int8(&params, context->company_id);
 	tc_param_int8(&params, context->branch_id);
@@ -115,10 +118,10 @@ enter_checked(TcContext *context, TcStatCount how)
 		refuse_unknown(context);
 	again = before != NULL && tc_context_equal(before, context);
 	tc_context_enter(context);
-	tc_node_spread(context);
 	tc_stat_count((int64) context->company_id, how);
 	if (!again)
 		record_admin(context);
+	tc_node_spread(context);
 }
 
 /* enter(company_id bigint, branch_id bigint) -> void */

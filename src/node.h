@@ -74,6 +74,9 @@ extern bool tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id);
 extern bool tc_node_is_coordinator(void);
 extern void tc_node_require_front(void);
 
+/* Enters the tenant on the company's node, so that the entry is recorded there. */
+extern void tc_node_enter_there(const TcContext *context);
+
 /* Carries the context that was entered to nodes that this transaction will work on. */
 extern void tc_node_spread(const TcContext *context);
 

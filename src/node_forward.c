@@ -5,9 +5,9 @@
  *		function on any node --arguments as text--> tenantcall.call_at_home() on the home node,
  *		by Citus, as the same role, in the same transaction --result as text--> function's result
  *
- * call_at_home() is the one function that distribute() makes Citus distribute.  A context that was
- * entered travels as a token for this role, valid for a minute.  The lock of node.c is held here as
- * well, so that the shards stay where Citus sends the call.
+ * call_at_home() is the one function that distribute() makes Citus distribute.  A ticket goes along
+ * (node_ticket.c), with the context that was entered.  The lock of node.c is held here as well, so
+ * that the shards stay where Citus sends the call.
  *
  * The calls of the voice platform are bound to companies on the coordinator, in one table: so it
  * alone takes them in, whatever the number of nodes.
@@ -29,24 +29,8 @@
 #include "compat.h"
 #include "context.h"
 #include "node.h"
-#include "token.h"
-
-#define TOKEN_SECONDS 60
-
-/* Is this a connection that another node of the cluster has opened? */
-static bool
-from_another_node(void)
-{
-	return application_name != NULL &&
-		   strncmp(application_name, "citus_internal", strlen("citus_internal")) == 0;
-}
-
-/* A token for a context and the present role. */
-static char *
-token_for(const TcContext *context)
-{
-	return tc_token_make(context, GetUserNameFromId(GetUserId(), false), TOKEN_SECONDS);
-}
+#include "node_peer.h"
+#include "node_ticket.h"
 
 /* Appends the arguments as an array of texts. */
 static void
@@ -81,8 +65,7 @@ forwarded_statement(FunctionCallInfo fcinfo, int64 company_id, const char *call)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT r FROM tenantcall.call_at_home(" INT64_FORMAT ", ", company_id);
-	appendStringInfo(&sql, "%s, ",
-					 context == NULL ? "NULL" : quote_literal_cstr(token_for(context)));
+	appendStringInfo(&sql, "%s, ", quote_literal_cstr(tc_ticket_make(context, company_id, call)));
 	appendStringInfo(&sql, "%s, ",
 					 quote_literal_cstr(format_procedure_qualified(fcinfo->flinfo->fn_oid)));
 	append_arguments(&sql, fcinfo);
@@ -168,19 +151,46 @@ tc_node_forward(FunctionCallInfo fcinfo, int64 company_id, const char *call, Dat
 void
 tc_node_spread(const TcContext *context)
 {
-	const char *propagation;
 	char *sql;
 
-	if (likely(!tc_node_distributed()) || from_another_node())
+	if (likely(!tc_node_distributed()) || tc_node_internal())
 		return;
-	propagation = GetConfigOption("citus.propagate_set_commands", true, false);
-	if (propagation == NULL || strcmp(propagation, "local") != 0)
-		return;
-	sql = psprintf("SET LOCAL tenantcall.token = %s", quote_literal_cstr(token_for(context)));
+	(void) set_config_option("citus.propagate_set_commands", "local", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	sql = psprintf("SET LOCAL tenantcall.token = %s",
+				   quote_literal_cstr(tc_ticket_make(context, 0, NULL)));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not set tenantcall.token");
+	tc_ticket_own = true;
+	PG_TRY();
+	{
+		if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not set tenantcall.token");
+	}
+	PG_FINALLY();
+	{
+		tc_ticket_own = false;
+	}
+	PG_END_TRY();
+	SPI_finish();
+}
+
+/* Enters the tenant on the company's node, so that the entry is recorded there. */
+void
+tc_node_enter_there(const TcContext *context)
+{
+	char *branch = context->branch_id == 0
+					   ? pstrdup("NULL")
+					   : psprintf("'" INT64_FORMAT "'", (int64) context->branch_id);
+	char *sql = psprintf("SELECT 1 FROM tenantcall.call_at_home(" INT64_FORMAT
+						 ", NULL, 'tenantcall.enter(bigint,bigint)', "
+						 "ARRAY['" INT64_FORMAT "', %s]::pg_catalog.text[])",
+						 (int64) context->company_id, (int64) context->company_id, branch);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "a forwarded call returned no rows");
 	SPI_finish();
 }
 
@@ -188,7 +198,7 @@ tc_node_spread(const TcContext *context)
 void
 tc_node_require_front(void)
 {
-	if (likely(!tc_node_distributed()) || tc_node_is_coordinator() || from_another_node())
+	if (likely(!tc_node_distributed()) || tc_node_is_coordinator() || tc_ticket_admits())
 		return;
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					errmsg("what the voice platform sends is taken in on the coordinator"),

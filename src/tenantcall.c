@@ -23,6 +23,7 @@
 #include "lifecycle.h"
 #include "maintenance.h"
 #include "node.h"
+#include "node_peer.h"
 #include "outbox.h"
 #include "outbox_flight.h"
 #include "owner_guard.h"
@@ -52,6 +53,7 @@ _PG_init(void)
 	tc_directory_init();
 	tc_key_init();
 	tc_node_init();
+	tc_node_peer_init();
 	tc_rate_init();
 	tc_token_init();
 	tc_token_setting_init();
