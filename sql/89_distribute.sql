@@ -132,6 +132,11 @@ BEGIN
         EXECUTE format('CREATE TRIGGER tenantcall_row BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION tenantcall.scope_row_trigger()',
                        scoped.rel);
     END LOOP;
+    FOR scoped IN SELECT t.tgrelid::regclass AS rel, t.tgname FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+                  WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema)) AND t.tgname IN ('tenantcall_row', 'tenantcall_id')
+                  ORDER BY c.relispartition LOOP
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', scoped.rel, scoped.tgname);
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION tenantcall.create_shard_triggers(name) IS 'internal: part of distribute()';

@@ -89,7 +89,7 @@ static TcContext *
 list_companies(const char *table, bool for_statistics, int *count)
 {
 	const TcContext *entered = tc_context_current();
-	Oid relid = tc_telephony_table(table);
+	Oid relid = tc_telephony_table(tc_node_distributed() ? "companies" : table);
 	List64 list = {.room = 64};
 	TcContext *companies;
 

@@ -19,6 +19,7 @@
 #include "companies.h"
 #include "context.h"
 #include "stuck.h"
+#include "node.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_company_stats);
@@ -114,6 +115,8 @@ may_see(void)
 Datum
 tc_company_stats(PG_FUNCTION_ARGS)
 {
+	if (tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	if (may_see())
 		put_companies((ReturnSetInfo *) fcinfo->resultinfo, &select_day, tc_open_states());

@@ -52,6 +52,7 @@ typedef struct Table
 {
 	Oid relid; /* key */
 	bool reference;
+	bool tenants; /* not one of schema tenantcall */
 	int count;
 	int64 *shards; /* in the order of their hash values; one of a reference table */
 } Table;
@@ -174,6 +175,7 @@ take_shard(HeapTuple row, TupleDesc desc)
 	if (!found)
 	{
 		table->reference = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
+		table->tenants = get_rel_namespace(relid) != get_namespace_oid("tenantcall", true);
 		table->count = 0;
 		table->shards = MemoryContextAlloc(map_context, sizeof(int64));
 	}
@@ -331,11 +333,10 @@ tc_node_group(int64 company_id)
 	return tc_node_distributed() && company_id != 0 ? group_index(company_id) + 1 : 0;
 }
 
-/* The part of a table that is on this node, for the company in context. */
+/* The part of a table that is on this node, for a company. */
 Oid
-tc_node_part(Oid relid, TcNodePart *part)
+tc_node_part_of(Oid relid, int64 company_id, TcNodePart *part)
 {
-	const TcContext *context = tc_context_current();
 	Table *table;
 
 	*part = TC_PART_WHOLE;
@@ -347,13 +348,22 @@ tc_node_part(Oid relid, TcNodePart *part)
 	*part = table->reference ? TC_PART_REFERENCE : TC_PART_SHARD;
 	if (table->reference)
 		relid = shard_relid(relid, table->shards[0]);
-	else if (context != NULL && context->company_id != 0 && table->count == ngroups)
-		relid = shard_relid(relid, table->shards[group_index(context->company_id)]);
+	else if (company_id != 0 && table->count == ngroups)
+		relid = shard_relid(relid, table->shards[group_index(company_id)]);
 	else
 		relid = InvalidOid;
 	if (!OidIsValid(relid))
 		*part = TC_PART_ELSEWHERE;
 	return relid;
+}
+
+/* The same for the company in context. */
+Oid
+tc_node_part(Oid relid, TcNodePart *part)
+{
+	const TcContext *context = tc_context_current();
+
+	return tc_node_part_of(relid, context == NULL ? 0 : (int64) context->company_id, part);
 }
 
 /* The same for tables whose copy is on every node. */
@@ -375,6 +385,43 @@ tc_node_whole(Oid relid)
 	if (tc_node_distributed())
 		part = hash_search(parts, &relid, HASH_FIND, NULL);
 	return part == NULL ? relid : part->whole;
+}
+
+/* Is it one of the tenants' tables, or a part of one? */
+bool
+tc_node_of_tenants(Oid relid)
+{
+	Table *table = NULL;
+
+	relid = tc_node_whole(relid);
+	if (tc_node_distributed())
+		table = hash_search(tables, &relid, HASH_FIND, NULL);
+	return table != NULL && table->tenants;
+}
+
+/* Visits the tenants' tables that Citus knows, and their parts on this node. */
+void
+tc_node_each_table(void (*visit)(Oid rel, Oid whole, void *arg), void *arg)
+{
+	HASH_SEQ_STATUS status;
+	Table *table;
+	Part *part;
+
+	if (!tc_node_distributed())
+		return;
+	hash_seq_init(&status, tables);
+	while ((table = hash_seq_search(&status)) != NULL)
+	{
+		if (table->tenants)
+			visit(table->relid, table->relid, arg);
+	}
+	hash_seq_init(&status, parts);
+	while ((part = hash_seq_search(&status)) != NULL)
+	{
+		table = hash_search(tables, &part->whole, HASH_FIND, NULL);
+		if (table != NULL && table->tenants)
+			visit(part->relid, part->whole, arg);
+	}
 }
 
 /* Is the company at home on this node, as far as is known now? */

@@ -21,41 +21,36 @@ typedef enum TcNodePart
 } TcNodePart;
 
 extern void tc_node_init(void);
+extern bool tc_node_citus;			  /* is the library of Citus loaded? */
+extern bool tc_node_distributed(void); /* has distribute() run in this database? */
 
-extern bool tc_node_citus; /* is the library of Citus loaded? */
-
-/* Has distribute() run in this database? */
-extern bool tc_node_distributed(void);
-
-/* The part of a table that is on this node, for the company in context; *part is its kind. */
+/* The part of a table that is on this node, for the company (in context); *part is its kind. */
 extern Oid tc_node_part(Oid relid, TcNodePart *part);
+extern Oid tc_node_part_of(Oid relid, int64 company_id, TcNodePart *part);
 
 /* The same for tables whose copy is on every node; an ordinary table is its own. */
 extern Oid tc_node_copy(Oid relid);
 
-/* The table that a shard belongs to; any other relation is its own. */
+/* The table that a shard belongs to; any other relation is its own.  Is it the tenants'? */
 extern Oid tc_node_whole(Oid relid);
+extern bool tc_node_of_tenants(Oid relid);
+extern void tc_node_each_table(void (*visit)(Oid rel, Oid whole, void *arg), void *arg);
 
 /* Number of the company's group of shards; 0: none, or not distributed. */
 extern int tc_node_group(int64 company_id);
 
-/* Is the company at home on this node, as far as is known now? */
+/*
+ * Is the company at home on this node: as far as is known now; until the end of the transaction,
+ * for which its shards are kept where they are; and raises unless it is.
+ */
 extern bool tc_node_here(int64 company_id);
-
-/* Keeps the company's shards where they are until the end of the transaction; on this node? */
 extern bool tc_node_hold(int64 company_id);
-
-/* The same, and raises unless this is the node. */
 extern void tc_node_require_home(int64 company_id);
 
 /* Adds a listener to moves of shards. */
 extern void tc_node_on_change(void (*callback)(void));
 
-/*
- * Has the SQL function called where the company is at home, as the same role and in the same
- * transaction; false if that is here.  The present context goes along, and so does the binding of a
- * call, unless NULL, to the company.
- */
+/* Has the function called, as the same role, where the company is at home; false: that is here. */
 extern bool tc_node_forward(FunctionCallInfo fcinfo, int64 company_id, const char *call,
 							Datum *result);
 
@@ -69,12 +64,13 @@ tc_node_elsewhere(FunctionCallInfo fcinfo, int64 company_id, Datum *result)
 
 /* The same for functions that materialize a set. */
 extern bool tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id);
+extern bool tc_node_forward_statistics(FunctionCallInfo fcinfo); /* of the company entered */
 
 /* Is this node the coordinator?  Raises unless it is, or has sent us the call. */
 extern bool tc_node_is_coordinator(void);
 extern void tc_node_require_front(void);
 
-/* Enters the tenant on the company's node, so that the entry is recorded there. */
+/* Enters the tenant on the company's node, which records that. */
 extern void tc_node_enter_there(const TcContext *context);
 
 /* Carries the context that was entered to nodes that this transaction will work on. */

@@ -121,7 +121,10 @@ tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id)
 	return true;
 }
 
-/* Has the function called where the company is at home; false if that is here. */
+/*
+ * Has the function called where the company is at home, in the same transaction; false if that is
+ * here.  The context goes along, and so does the binding of a call, unless NULL, to the company.
+ */
 bool
 tc_node_forward(FunctionCallInfo fcinfo, int64 company_id, const char *call, Datum *result)
 {
@@ -192,6 +195,16 @@ tc_node_enter_there(const TcContext *context)
 	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "a forwarded call returned no rows");
 	SPI_finish();
+}
+
+/* Has statistics of the company that was entered told where it is at home. */
+bool
+tc_node_forward_statistics(FunctionCallInfo fcinfo)
+{
+	const TcContext *context = tc_context_current();
+
+	return unlikely(tc_node_citus) && context != NULL && context->company_id != 0 &&
+		   tc_node_forward_set(fcinfo, context->company_id);
 }
 
 /* Raises unless this is the coordinator, or it has sent us the call. */

@@ -158,7 +158,21 @@ tc_telephony_required(void)
 	return found;
 }
 
-/* The part on this node of a table of the tenants. */
+/* The part on this node of a table of the tenants, for a company. */
+Oid
+tc_telephony_table_of(const char *name, int64 company_id)
+{
+	TcNodePart part;
+	Oid relid = get_relname_relid(name, tc_telephony_required()->schema);
+
+	if (OidIsValid(relid))
+		relid = tc_node_part_of(relid, company_id, &part);
+	if (!OidIsValid(relid) && company_id != 0)
+		tc_node_require_home(company_id);
+	return relid;
+}
+
+/* The same for the company in context. */
 Oid
 tc_telephony_table(const char *name)
 {

@@ -122,8 +122,8 @@ def test_everything_is_placed(cloud):
             "SET citus.override_table_visibility = off; SELECT count(*) > 0 "
             "AND bool_and(relrowsecurity AND relforcerowsecurity) "
             "AND bool_and((SELECT count(*) = 2 FROM pg_policy WHERE polrelid = c.oid)) "
-            "AND bool_and((SELECT count(*) >= 5 AND bool_and(tgenabled = 'A' OR tgname LIKE "
-            "'tenantcall_id%') FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)) "
+            "AND bool_and((SELECT count(*) >= 5 AND bool_and(tgenabled = 'A' OR tgname ~ "
+            "'^tenantcall_(id|row)_') FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)) "
             r"FROM pg_class AS c WHERE relname ~ '^calls_\d+$'", dbname=NAME)
         assert shards == "t"
 
