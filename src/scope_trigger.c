@@ -124,10 +124,8 @@ tc_scope_row_trigger(PG_FUNCTION_ARGS)
 		DatumGetInt64(company) == context->company_id)
 		return PointerGetDatum(data->tg_trigtuple);
 	if (is_bound(rel))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("new row of table \"%s\" is not the company's that was entered",
-						RelationGetRelationName(rel)),
-				 errhint("Write rows of one company in a transaction that has entered it.")));
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("new row violates row-level security policy for table \"%s\"",
+							   RelationGetRelationName(rel))));
 	return PointerGetDatum(data->tg_trigtuple);
 }
