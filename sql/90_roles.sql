@@ -25,6 +25,8 @@ CREATE VIEW tenantcall.role_functions AS
         ('app', ARRAY['call_lease_stats']),
         ('app', ARRAY['call_at_home', 'company_node', 'table_here']),
         ('gateway', ARRAY['bind_forwarded_call']),
+        ('admin', ARRAY['elect_node', 'elected_node']),
+        ('monitor', ARRAY['elected_node']),
         ('app', ARRAY['stat_counts', 'stat_last', 'stats_reset', 'company_stats']),
         ('admin', ARRAY['reset_stats']),
         ('admin', ARRAY['health', 'report']),

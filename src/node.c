@@ -26,6 +26,7 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "common/pg_prng.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -42,6 +43,7 @@
 #include "errors.h"
 #include "inval.h"
 #include "node.h"
+#include "node_groups.h"
 
 /* Class of Citus's advisory locks on the metadata of a group of shards. */
 #define SHARD_GROUP_LOCK 8
@@ -67,7 +69,7 @@ typedef struct Part
 typedef struct ShardGroup
 {
 	int32 min; /* lowest hash value */
-	bool here;
+	int node;
 } ShardGroup;
 
 bool tc_node_citus = false;
@@ -77,8 +79,9 @@ static HTAB *tables = NULL;
 static HTAB *parts = NULL;
 static ShardGroup *groups = NULL;
 static int ngroups = 0;
-static uint32 colocation = 0;	 /* what Citus calls the shards that stay together */
-static bool coordinator = false; /* is this node it? */
+static uint32 colocation = 0; /* what Citus calls the shards that stay together */
+static int this_node = 0;	  /* Citus's number of it; the coordinator's is 0 */
+static int visited = 0;		  /* group that is worked on without a company in context */
 static bool known = false;
 static bool loading = false;
 static uint64 changes = 0;
@@ -89,9 +92,8 @@ static int nlisteners = 0;
 static const char *const load_sql =
 	"SELECT t.logicalrelid::oid, t.partmethod = 'n', s.shardid, "
 	"coalesce(s.shardminvalue::int4, 0), "
-	"p.groupid = (SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l), "
-	"c.relname = 'calls' AND c.relnamespace <> 'tenantcall'::regnamespace, "
-	"(SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l) = 0, t.colocationid "
+	"p.groupid, c.relname = 'calls' AND c.relnamespace <> 'tenantcall'::regnamespace, "
+	"(SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l), t.colocationid "
 	"FROM pg_catalog.pg_class AS c "
 	"JOIN pg_catalog.pg_dist_partition AS t ON t.logicalrelid = c.oid "
 	"JOIN pg_catalog.pg_dist_shard AS s ON s.logicalrelid = t.logicalrelid "
@@ -170,7 +172,7 @@ take_shard(HeapTuple row, TupleDesc desc)
 	Table *table = hash_search(tables, &relid, HASH_ENTER, &found);
 	Oid here;
 
-	coordinator = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
+	this_node = DatumGetInt32(SPI_getbinval(row, desc, 7, &isnull));
 	if (!found)
 	{
 		table->reference = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
@@ -185,7 +187,7 @@ take_shard(HeapTuple row, TupleDesc desc)
 					 ? MemoryContextAlloc(map_context, sizeof(ShardGroup))
 					 : (ShardGroup *) repalloc(groups, (ngroups + 1) * sizeof(ShardGroup));
 		groups[ngroups].min = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
-		groups[ngroups].here = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull));
+		groups[ngroups].node = DatumGetInt32(SPI_getbinval(row, desc, 5, &isnull));
 		ngroups++;
 		colocation = DatumGetInt32(SPI_getbinval(row, desc, 8, &isnull));
 		calls_relid = relid;
@@ -301,7 +303,14 @@ tc_node_distributed(void)
 bool
 tc_node_is_coordinator(void)
 {
-	return tc_node_distributed() && coordinator;
+	return tc_node_distributed() && this_node == 0;
+}
+
+/* Citus's number of this node. */
+int
+tc_node_number(void)
+{
+	return tc_node_distributed() ? this_node : 0;
 }
 
 /* Index of the company's group of shards: Citus hashes as PostgreSQL does. */
@@ -324,19 +333,30 @@ group_index(int64 company_id)
 	return low;
 }
 
-/* Number of the company's group of shards; 0: none. */
-int
-tc_node_group(int64 company_id)
+/* Index of the group of shards that is worked on now; -1: none. */
+static int
+present_group(void)
 {
-	return tc_node_distributed() && company_id != 0 ? group_index(company_id) + 1 : 0;
+	const TcContext *context = tc_context_current();
+
+	if (context != NULL && context->company_id != 0)
+		return group_index(context->company_id);
+	return visited <= ngroups ? visited - 1 : -1;
+}
+
+/* Number of the group that is worked on now. */
+int
+tc_node_present_group(void)
+{
+	return tc_node_distributed() ? present_group() + 1 : 0;
 }
 
 /* The part of a table that is on this node, for the company in context. */
 Oid
 tc_node_part(Oid relid, TcNodePart *part)
 {
-	const TcContext *context = tc_context_current();
 	Table *table;
+	int group;
 
 	*part = TC_PART_WHOLE;
 	if (!tc_node_distributed())
@@ -345,10 +365,11 @@ tc_node_part(Oid relid, TcNodePart *part)
 	if (table == NULL)
 		return relid;
 	*part = table->reference ? TC_PART_REFERENCE : TC_PART_SHARD;
+	group = present_group();
 	if (table->reference)
 		relid = shard_relid(relid, table->shards[0]);
-	else if (context != NULL && context->company_id != 0 && table->count == ngroups)
-		relid = shard_relid(relid, table->shards[group_index(context->company_id)]);
+	else if (group >= 0 && table->count == ngroups)
+		relid = shard_relid(relid, table->shards[group]);
 	else
 		relid = InvalidOid;
 	if (!OidIsValid(relid))
@@ -381,7 +402,24 @@ tc_node_whole(Oid relid)
 bool
 tc_node_here(int64 company_id)
 {
-	return !tc_node_distributed() || groups[group_index(company_id)].here;
+	return !tc_node_distributed() || groups[group_index(company_id)].node == this_node;
+}
+
+/* Citus's number of the node where the company is at home. */
+int
+tc_node_home(int64 company_id)
+{
+	return tc_node_distributed() ? groups[group_index(company_id)].node : 0;
+}
+
+/* The tag of the lock on a group of shards. */
+static LOCKTAG
+group_tag(int index)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) index, colocation, SHARD_GROUP_LOCK);
+	return tag;
 }
 
 /* Takes the lock, and looks again whether the shards are here. */
@@ -398,11 +436,62 @@ tc_node_hold(int64 company_id)
 	{
 		index = group_index(company_id);
 		together = colocation;
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) index, together, SHARD_GROUP_LOCK);
+		tag = group_tag(index);
 		(void) LockAcquire(&tag, ShareLock, false, false);
 		AcceptInvalidationMessages();
 	} while (tc_node_distributed() && (group_index(company_id) != index || colocation != together));
-	return ngroups == 0 || groups[group_index(company_id)].here;
+	return ngroups == 0 || groups[group_index(company_id)].node == this_node;
+}
+
+/* Takes the lock of a group without waiting; false if somebody is moving it, or it is not here. */
+static bool
+try_group(int index)
+{
+	LOCKTAG tag = group_tag(index);
+
+	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return tc_node_distributed() && index < ngroups && groups[index].node == this_node;
+}
+
+/* Does the work for each group of shards that is on this node, from any one on. */
+bool
+tc_node_each_group(bool (*work)(void *arg), void *arg)
+{
+	volatile bool all = true;
+	uint32 first;
+
+	if (!tc_node_distributed())
+	{
+		(void) work(arg);
+		return true;
+	}
+	first = pg_prng_uint32(&pg_global_prng_state);
+	PG_TRY();
+	{
+		for (int i = 0; i < ngroups; i++)
+		{
+			int index = (int) ((first + i) % ngroups);
+
+			if (groups[index].node != this_node)
+				continue;
+			if (!try_group(index))
+			{
+				all = false;
+				continue;
+			}
+			visited = index + 1;
+			if (!work(arg))
+				break;
+		}
+	}
+	PG_FINALLY();
+	{
+		visited = 0;
+	}
+	PG_END_TRY();
+	return all;
 }
 
 /* Raises unless the company is at home on this node. */

@@ -36,9 +36,6 @@ extern Oid tc_node_copy(Oid relid);
 /* The table that a shard belongs to; any other relation is its own. */
 extern Oid tc_node_whole(Oid relid);
 
-/* Number of the company's group of shards; 0: none, or not distributed. */
-extern int tc_node_group(int64 company_id);
-
 /* Is the company at home on this node, as far as is known now? */
 extern bool tc_node_here(int64 company_id);
 

@@ -115,12 +115,12 @@ tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id)
 {
 	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
 	Oid input;
-	Oid param;
+	Oid type_of_row;
 
 	if (likely(!tc_node_distributed()) || tc_node_hold(company_id))
 		return false;
 	InitMaterializedSRF(fcinfo, MAT_SRF_BLESS);
-	getTypeInputInfo(RECORDOID, &input, &param);
+	getTypeInputInfo(info->setDesc->tdtypeid, &input, &type_of_row);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute(forwarded_statement(fcinfo, company_id, NULL), false, 0) != SPI_OK_SELECT)
@@ -128,7 +128,7 @@ tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		char *text = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-		Datum row = OidInputFunctionCall(input, text, param, info->setDesc->tdtypmod);
+		Datum row = OidInputFunctionCall(input, text, type_of_row, info->setDesc->tdtypmod);
 		HeapTupleHeader header = DatumGetHeapTupleHeader(row);
 		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header};
 

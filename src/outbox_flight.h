@@ -44,6 +44,7 @@ typedef struct TcFlight
 	char *email;   /* of the customer, or NULL */
 	int64 event_type_id;
 	TimestampTz starts_at, ends_at;
+	TimestampTz began;				 /* before it was claimed: what its deadline counts from */
 	int skip;						 /* entries of a list that were looked through */
 	struct TcOutcome *outcome;		 /* not recorded yet; NULL while it is under way */
 	TimestampTz ended_at, record_at; /* of it: since when, when to try again */
@@ -62,8 +63,27 @@ typedef struct TcOutcome
 	const char *became; /* status of the appointment if not the one of next, or NULL */
 } TcOutcome;
 
-/* Claims up to max orders that are due, none of the credentials listed; how many. */
-extern int tc_outbox_claim(TcFlight **flights, int max, ArrayType *busy_credentials);
+/* What is claimed, and for how long. */
+typedef struct TcClaim
+{
+	int most;
+	ArrayType *busy_credentials; /* of which none is */
+	double lease;				 /* s: longer than the request may take */
+	double settle;				 /* s after which what was sent is over */
+} TcClaim;
+
+/* Claims orders that are due, of companies that are at home here; how many. */
+extern int tc_outbox_claim(const TcClaim *claim, TcFlight **flights);
+
+extern TcFlight *tc_flight_make(void);
+extern TcOrderKind tc_order_kind(const char *kind);
+
+/* outbox_node.c: the same on the other nodes of a cluster; *due is lowered to their next order. */
+extern int tc_outbox_claim_elsewhere(const TcClaim *claim, TcFlight **flights, int room,
+									 TimestampTz *due);
+
+/* Writes the outcome of an order whose company is at home on another node. */
+extern bool tc_outbox_record_elsewhere(const TcFlight *flight, const TcOutcome *outcome);
 
 /* Has the outbox been paused? */
 extern bool tc_outbox_paused(void);

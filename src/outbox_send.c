@@ -30,6 +30,8 @@
 #include "utils/timestamp.h"
 
 #include "calcom_request_core.h"
+#include "elected.h"
+#include "node.h"
 #include "outbox.h"
 #include "outbox_flight.h"
 #include "outbox_home.h"
@@ -294,7 +296,10 @@ submit(TcFlight *flight)
 		job->body = flight->request;
 		job->body_len = strlen(flight->request);
 	}
-	job->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), tc_outbox_timeout);
+	/* within the lease, however long it took to get here; a question harms nobody */
+	job->deadline = TimestampTzPlusMilliseconds(looks && flight->skip > 0 ? GetCurrentTimestamp()
+																		  : flight->began,
+												tc_outbox_timeout);
 	job->done = on_done;
 	job->arg = flight;
 	tc_http_submit(job);
@@ -404,8 +409,38 @@ typedef struct PollJob
 	int room;
 	bool paused;
 	uint64 moved_in;
+	bool elsewhere; /* were some claimed on other nodes? */
+	TimestampTz began;
 	TimestampTz due;
 } PollJob;
+
+/* Claims, everywhere. */
+static void
+claim(PollJob *job)
+{
+	TcClaim claim = {.most = job->room,
+					 .busy_credentials = busy_credentials(),
+					 .lease = (tc_outbox_timeout + TC_LEASE_MARGIN_MS) / 1000.0,
+					 .settle = tc_outbox_settle / 1000.0};
+
+	job->began = GetCurrentTimestamp();
+	job->count = tc_outbox_claim(&claim, job->claimed);
+	job->due = tc_outbox_next_due();
+	if (unlikely(tc_node_distributed()) && job->count < job->room)
+	{
+		int here = job->count;
+
+		claim.most = job->room - job->count;
+		job->count += tc_outbox_claim_elsewhere(&claim, &job->claimed[job->count],
+												MAX_IN_FLIGHT - nflights - job->count, &job->due);
+		job->elsewhere = job->count > here;
+	}
+	for (int i = 0; i < job->count; i++) /* from now on they outlive the transaction */
+	{
+		job->claimed[i]->began = job->began;
+		MemoryContextSetParent(job->claimed[i]->memory, TopMemoryContext);
+	}
+}
 
 /* Claims; within a transaction. */
 static void
@@ -413,7 +448,7 @@ run_poll(void *arg)
 {
 	PollJob *job = arg;
 
-	if (tc_telephony() == NULL)
+	if (tc_telephony() == NULL || !tc_elected_speaks())
 		return;
 	job->moved_in = tc_telephony_generation();
 	if (moved_in != job->moved_in) /* also where a dump was put back under this worker */
@@ -421,10 +456,7 @@ run_poll(void *arg)
 	job->paused = tc_outbox_paused();
 	if (job->paused || job->room <= 0)
 		return;
-	job->count = tc_outbox_claim(job->claimed, job->room, busy_credentials());
-	job->due = tc_outbox_next_due();
-	for (int i = 0; i < job->count; i++) /* from now on they outlive the transaction */
-		MemoryContextSetParent(job->claimed[i]->memory, TopMemoryContext);
+	claim(job);
 }
 
 /* Looks for orders that are due, and lets them fly. */
@@ -448,7 +480,7 @@ poll_orders(void)
 		job->count = 0;
 		next_poll = TimestampTzPlusMilliseconds(now, LONG_PAUSE_MS);
 	}
-	else if (job->room > 0 && job->count == job->room)
+	else if (job->room > 0 && (job->count >= job->room || (job->elsewhere && job->due <= now)))
 		next_poll = now;
 	else if (job->due != 0)
 		next_poll = Max(job->due, TimestampTzPlusMilliseconds(now, PAUSE_MS));
