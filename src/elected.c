@@ -34,7 +34,7 @@
 #include "node.h"
 #include "node_groups.h"
 #include "outbox.h"
-#include "outbox_flight.h"
+#include "outbox_claim.h"
 #include "place.h"
 #include "ready.h"
 #include "slot_news.h"

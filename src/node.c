@@ -40,7 +40,6 @@
 #include "utils/syscache.h"
 
 #include "context.h"
-#include "errors.h"
 #include "inval.h"
 #include "node.h"
 #include "node_groups.h"
@@ -457,7 +456,7 @@ try_group(int index)
 
 /* Does the work for each group of shards that is on this node, from any one on. */
 bool
-tc_node_each_group(bool (*work)(void *arg), void *arg)
+tc_node_each_group(bool (*work)(void *arg), void *arg, bool hold)
 {
 	volatile bool all = true;
 	uint32 first;
@@ -476,7 +475,7 @@ tc_node_each_group(bool (*work)(void *arg), void *arg)
 
 			if (groups[index].node != this_node)
 				continue;
-			if (!try_group(index))
+			if (hold && !try_group(index))
 			{
 				all = false;
 				continue;
@@ -492,23 +491,4 @@ tc_node_each_group(bool (*work)(void *arg), void *arg)
 	}
 	PG_END_TRY();
 	return all;
-}
-
-/* Raises unless the company is at home on this node. */
-void
-tc_node_require_home(int64 company_id)
-{
-	if (!tc_node_distributed())
-		return;
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("on Citus, companies are worked for in READ COMMITTED only"),
-						errdetail("An older snapshot may show shards that have moved away since."),
-						errhint("BEGIN ISOLATION LEVEL READ COMMITTED.")));
-	if (!tc_node_hold(company_id))
-		ereport(ERROR, (errcode(ERRCODE_TC_UNAVAILABLE),
-						errmsg("company " INT64_FORMAT " is not at home on this node", company_id),
-						errdetail("Its shards are on another node of the cluster."),
-						errhint("tenantcall.company_node() names the node; or use "
-								"tenantcall.call_at_home() on any node.")));
 }

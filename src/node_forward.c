@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -28,6 +29,7 @@
 
 #include "compat.h"
 #include "context.h"
+#include "errors.h"
 #include "node.h"
 #include "token.h"
 
@@ -184,6 +186,25 @@ tc_node_spread(const TcContext *context)
 	SPI_finish();
 }
 
+/* Raises unless the company is at home on this node. */
+void
+tc_node_require_home(int64 company_id)
+{
+	if (!tc_node_distributed())
+		return;
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("on Citus, companies are worked for in READ COMMITTED only"),
+						errdetail("An older snapshot may show shards that have moved away since."),
+						errhint("BEGIN ISOLATION LEVEL READ COMMITTED.")));
+	if (!tc_node_hold(company_id))
+		ereport(ERROR, (errcode(ERRCODE_TC_UNAVAILABLE),
+						errmsg("company " INT64_FORMAT " is not at home on this node", company_id),
+						errdetail("Its shards are on another node of the cluster."),
+						errhint("tenantcall.company_node() names the node; or use "
+								"tenantcall.call_at_home() on any node.")));
+}
+
 /* Raises unless this is the coordinator, or it has sent us the call. */
 void
 tc_node_require_front(void)
@@ -191,7 +212,7 @@ tc_node_require_front(void)
 	if (likely(!tc_node_distributed()) || tc_node_is_coordinator() || from_another_node())
 		return;
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("what the voice platform sends is taken in on the coordinator"),
-					errdetail("It alone knows to which company each call is bound."),
+					errmsg("what platforms and calendars send is taken in on the coordinator"),
+					errdetail("It alone knows whose each message is."),
 					errhint("Connect to the coordinator of the cluster.")));
 }

@@ -31,7 +31,7 @@
 #include "node.h"
 #include "node_groups.h"
 #include "outbox.h"
-#include "outbox_flight.h"
+#include "outbox_claim.h"
 
 static TcStatement claim_due = {
 	.sql =
@@ -282,13 +282,13 @@ tc_outbox_claim(const TcClaim *claim, TcFlight **flights)
 	if (unlikely(tc_node_distributed()))
 	{
 		claiming.most = 1;
-		(void) tc_node_each_group(claim_group, &claiming);
+		(void) tc_node_each_group(claim_group, &claiming, true);
 		if (!claiming.full)
 			return claiming.count;
 		claiming.most = claim->most;
 	}
 	if (claiming.count < claim->most)
-		(void) tc_node_each_group(claim_group, &claiming);
+		(void) tc_node_each_group(claim_group, &claiming, true);
 	return claiming.count;
 }
 
@@ -330,6 +330,6 @@ tc_outbox_next_due(void)
 {
 	TimestampTz due = 0;
 
-	(void) tc_node_each_group(find_due, &due);
+	(void) tc_node_each_group(find_due, &due, false);
 	return due;
 }

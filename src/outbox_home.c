@@ -54,7 +54,7 @@ tc_outbox_move_in(void)
 
 	tc_param_int8(&params, (int64) tc_place_of_database());
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	if (tc_execute(&note_place, &params) > 0 && !tc_node_each_group(doubt, &inherited))
+	if (tc_execute(&note_place, &params) > 0 && !tc_node_each_group(doubt, &inherited, true))
 		ereport(ERROR, (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 						errmsg("orders that came with this copy of the database cannot be looked "
 							   "through: shards are being moved")));

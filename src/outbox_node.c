@@ -34,7 +34,7 @@
 #include "node.h"
 #include "node_groups.h"
 #include "outbox.h"
-#include "outbox_flight.h"
+#include "outbox_claim.h"
 #include "outbox_home.h"
 #include "telephony.h"
 
@@ -325,11 +325,12 @@ tc_outbox_claim_elsewhere(const TcClaim *claim, TcFlight **flights, int room, Ti
 	if (!tc_elected(&elected))
 		return 0;
 	replies = tc_node_run_all(
-		psprintf("SELECT pg_catalog.jsonb_build_object('orders', (SELECT "
-				 "coalesce(pg_catalog.jsonb_agg(o), '[]') FROM tenantcall.claim_orders(" INT64_FORMAT ", " INT64_FORMAT
-				 ", %d, %s, %g, %g) AS o), 'due', tenantcall.orders_due())",
-				 elected.generation, elected.place, Min(claim->most, Max(1, room / MAX_NODES)),
-				 quote_literal_cstr(busy), claim->lease, claim->settle),
+		psprintf(
+			"SELECT pg_catalog.jsonb_build_object('orders', (SELECT "
+			"coalesce(pg_catalog.jsonb_agg(o), '[]') FROM tenantcall.claim_orders(" INT64_FORMAT
+			", " INT64_FORMAT ", %d, %s, %g, %g) AS o), 'due', tenantcall.orders_due())",
+			elected.generation, elected.place, Min(claim->most, Max(1, room / MAX_NODES)),
+			quote_literal_cstr(busy), claim->lease, claim->settle),
 		nodes, nnodes, &nreplies);
 	for (int i = 0; i < nreplies; i++)
 	{

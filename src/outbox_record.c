@@ -26,7 +26,7 @@
 #include "lifecycle.h"
 #include "node.h"
 #include "outbox.h"
-#include "outbox_flight.h"
+#include "outbox_claim.h"
 
 static TcStatement lock_due = {
 	.sql = "SELECT 1 FROM @@.outbox_due WHERE company_id = $1 AND outbox_id = $2 "

@@ -4,14 +4,16 @@ Skipped where Citus is not to be had.
 """
 import datetime
 import itertools
-import threading
+import os
+import queue
+import signal
 
 import psycopg
 import pytest
 
 import citus_stage
 import conftest
-from world import World, in_parallel
+from world import World
 
 pytestmark = [
     pytest.mark.skipif(citus_stage.where()[0] is None, reason=citus_stage.where()[1] or ""),
@@ -29,7 +31,7 @@ SETTINGS = {
     "outbox_settle": "3 s",
 }
 CUSTOMER = '{"name": "Anna", "phone": "+4930123456", "email": "anna@example.com"}'
-WAIT = "10 s"
+WAIT = "40 s"
 EVENT_TYPES = itertools.count(7001)
 
 
@@ -95,11 +97,11 @@ class Place:
         return self.one("SELECT idempotency_key FROM telephony.outbox WHERE company_id = %s "
                         "AND appointment_id = %s AND kind = 'create'", self.id, appointment)[0]
 
-    def slots(self, day=datetime.date(2050, 1, 3), node=None):
+    def slots(self, day=datetime.date(2050, 1, 3), wait="10 s", node=None):
         """How many slots are free on a day."""
         return self.one("SELECT count(*) FROM tenantcall.available_slots(%s, %s, %s, "
-                        "max_wait => '10 s')", self.service, day,
-                        day + datetime.timedelta(days=1), node=node)[0]
+                        "max_wait => %s)", self.service, day,
+                        day + datetime.timedelta(days=1), wait, node=node)[0]
 
 
 class Cloud:
@@ -113,10 +115,10 @@ class Cloud:
         """Statements of the superuser, on the coordinator or another node."""
         return (node or self.stage.coordinator).sql(statements, dbname=NAME)
 
-    def account(self, calcom):
+    def account(self, calcom, hooks=None):
         """A calendar account that the stand-in knows."""
         name = f"account{next(self.accounts)}"
-        calcom.account(name, webhook_secret=SECRET)
+        calcom.account(name, webhook_secret=SECRET, webhook_target=hooks)
         self.world.admin.execute("SELECT tenantcall.set_credential(%s, %s, %s)",
                                  [name, name, calcom.url])
         return name
@@ -131,8 +133,18 @@ class Cloud:
 
     def elect(self, node):
         """Has a node speak to calendars."""
-        return self.world.admin.execute("SELECT tenantcall.elect_node('127.0.0.1', %s)",
-                                        [node.port]).fetchone()[0]
+        with self.world.connect("admin") as conn:
+            return conn.execute("SELECT tenantcall.elect_node('127.0.0.1', %s)",
+                                [node.port]).fetchone()[0]
+
+    def restart(self, node):
+        """A node crashes, and comes back; sessions that had connections to it are made anew."""
+        node.stop("immediate")
+        node.start()
+        self.world.admin.close()
+        self.world.signer.close()
+        self.world.admin, self.world.signer = (self.world.connect(kind)
+                                               for kind in ("admin", "gateway"))
 
     def requests(self, node, account):
         """How many requests of an account a node has sent."""
@@ -196,3 +208,208 @@ def test_slots_and_bookings_of_any_node(cloud, calcom):
     assert cloud.sql("SELECT count(*) FROM tenantcall.outbox_due") == "0"
     assert [cloud.requests(worker, account) for worker in cloud.stage.workers] == [0, 0]
     assert cloud.requests(cloud.stage.coordinator, account) > 8
+
+
+def test_another_node_is_elected(cloud, calcom):
+    """From the election on the new node alone sends, and nothing is sent twice or forgotten."""
+    account = cloud.account(calcom)
+    first = Place(cloud, calcom, account, capacity=3)
+    places = [first, Place(cloud, calcom, account, away_from=first, capacity=3)]
+    one, other = cloud.stage.coordinator, cloud.stage.workers[0]
+    calcom.fault("slow", seconds=1, path="/v2/bookings", method="POST", times=2)
+    appointments = [(place, place.book()) for place in places]
+    one.wait_until(lambda: calcom.count("/v2/bookings", "POST") > 0, "the request")
+    appointments += [(place, place.book()) for place in places for _ in range(3)]
+    generation = cloud.elect(other)
+    assert cloud.elect(other) == generation
+    appointments += [(place, place.book()) for place in places for _ in range(3)]
+    cloud.wait_for("elected", other)
+    cloud.wait_for("idle", one)
+    sent = cloud.requests(one, account)
+    for place, appointment in appointments:
+        made_once(calcom, place, appointment)
+    made_once(calcom, first, first.book())
+    assert first.slots() == 16
+    assert cloud.requests(one, account) == sent
+    assert cloud.requests(other, account) >= 8
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="another node"):
+        cloud.world.admin.execute("SELECT tenantcall.check_credential(%s)", [account])
+    cloud.elect(one)
+    cloud.wait_for("elected", one)
+    made_once(calcom, first, first.book())
+
+
+@pytest.mark.parametrize("step", ["sending", "sent, not answered", "not recorded"])
+def test_the_elected_node_fails(cloud, calcom, step):
+    """It is gone at each step, and another one is elected: nothing is lost, nothing made twice."""
+    account = cloud.account(calcom)
+    place = Place(cloud, calcom, account, capacity=3)
+    home = place.node()
+    elected = next(worker for worker in cloud.stage.workers if worker != home)
+    cloud.elect(elected)
+    cloud.wait_for("elected", elected)
+    fault = {"sending": {"fault": "slow", "seconds": 30},
+             "sent, not answered": {"fault": "late", "seconds": 5},
+             "not recorded": {"fault": "trickle", "seconds": 1}}[step]
+    for node in cloud.stage.nodes:
+        node.reload(**{"tenantcall.outbox_settle": "7 s" if step == "sent, not answered" else "3 s"})
+    calcom.fault(path="/v2/bookings", method="POST", **fault)
+    appointment = place.book()
+    elected.wait_until(lambda: calcom.count("/v2/bookings", "POST") > 0, "the request")
+    if step == "not recorded":
+        elected.wait_until(calcom.bookings, "the booking")
+    cloud.restart(elected)
+    cloud.elect(cloud.stage.coordinator)
+    made_once(calcom, place, appointment)
+    assert place.one("SELECT string_agg(state, ',') FROM telephony.outbox WHERE company_id = %s "
+                     "AND appointment_id = %s", place.id, appointment) == ("done",)
+
+
+def worker_of(cloud, node):
+    """Pid of a node's worker."""
+    return int(cloud.sql("SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+                         "AND backend_type = 'tenantcall http worker'", node))
+
+
+def test_a_predecessor_that_was_cut_off(cloud, calcom):
+    """A worker that sleeps while another node is elected does not send what it had taken before."""
+    account = cloud.account(calcom)
+    place = Place(cloud, calcom, account, capacity=3)
+    one, other = cloud.stage.coordinator, cloud.stage.workers[0]
+    cloud.elect(one)
+    cloud.wait_for("elected", one)
+    one.reload(**{"tenantcall.http_credential_requests": 1})
+    calcom.fault("slow", seconds=1.5, path="/v2/bookings", method="POST", times=1)
+    appointments = [place.book() for _ in range(3)]
+    due = "SELECT count(*) FROM tenantcall.outbox_due WHERE state = 'sending'"
+    one.wait_until(lambda: calcom.count("/v2/bookings", "POST") > 0 and cloud.sql(due) == "3",
+                   "orders that were taken")
+    pid = worker_of(cloud, one)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        cloud.elect(other)
+        cloud.wait_for("elected", other)
+        assert cloud.duty(one) == "elected"
+        for appointment in appointments:
+            made_once(calcom, place, appointment)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    cloud.wait_for("idle", one)
+    for appointment in appointments:
+        made_once(calcom, place, appointment)
+    one.reload(**{"tenantcall.http_credential_requests": 16})
+
+
+def test_orders_go_to_the_elected_node_alone(cloud, calcom):
+    """A node that is not elected any more, or a copy of the one that is, gets no orders."""
+    account = cloud.account(calcom)
+    place = Place(cloud, calcom, account)
+    cloud.world.admin.execute("SELECT tenantcall.pause_outbox()")
+    appointment = place.book()
+    generation, where = cloud.sql("SELECT generation, place FROM tenantcall.elected_nodes",
+                                  place.node()).split("|")
+    claim = ("BEGIN; DELETE FROM tenantcall.outbox_pause; SELECT count(*) FROM "
+             "tenantcall.claim_orders({}, {}, 8, '{{}}', 10, 10); ROLLBACK")
+    assert place.result(appointment, "0")[0] == "pending"
+    for asked, taken in (((int(generation) - 1, where), "0"), ((generation, 4711), "0"),
+                         ((generation, where), "1")):
+        assert cloud.sql(claim.format(*asked), place.node()) == taken
+    cloud.world.admin.execute("SELECT tenantcall.resume_outbox()")
+    made_once(calcom, place, appointment)
+
+
+def test_quotas_are_of_the_cluster(cloud, calcom):
+    """Requests for companies of different nodes come out of the account's one quota."""
+    account = cloud.account(calcom)
+    first = Place(cloud, calcom, account)
+    second = Place(cloud, calcom, account, away_from=first)
+    elected = next(node for node in cloud.stage.nodes if cloud.duty(node) == "elected")
+    elected.reload(**{"tenantcall.http_quota": 12, "tenantcall.http_quota_burst": 4})
+    try:
+        answers = []
+        for number in range(8):
+            for place in (first, second):
+                day = datetime.date(2050, 2, 1) + datetime.timedelta(days=number)
+                try:
+                    answers.append(place.slots(day, "2 s"))
+                except psycopg.Error as error:
+                    assert error.sqlstate == "PT503", error
+                    answers.append(None)
+        assert answers[:4] == [16] * 4 and None in answers
+        assert 4 <= cloud.requests(elected, account) <= 12
+        assert calcom.most_in_window(account) <= 12
+    finally:
+        elected.reload(**{"tenantcall.http_quota": 0})
+
+
+def test_webhooks(cloud, calcom):
+    """What the calendar tells goes to the company's node, and does away with old answers."""
+    hooks = queue.Queue()
+    account = cloud.account(calcom, hooks)
+    first = Place(cloud, calcom, account)
+    second = Place(cloud, calcom, account, away_from=first)
+    gateway = cloud.world.connect("gateway")
+
+    def ingest():
+        body, headers = hooks.get(timeout=10)
+        return gateway.execute(
+            "SELECT outcome, company_id FROM tenantcall.ingest_calcom(%s::bytea, %s)",
+            [body, headers["X-Cal-Signature-256"]]).fetchone()
+
+    for place in (first, second):
+        assert place.slots() == 16
+        uid = calcom.book_elsewhere(account, place.event_type, place.slot().isoformat())
+        assert ingest() == ("applied", place.id)
+        assert place.one("SELECT status FROM telephony.appointments WHERE company_id = %s "
+                         "AND uid = %s", place.id, uid) == ("confirmed",)
+        assert place.slots() == 15
+        calcom.cancel_elsewhere(account, uid)
+        assert ingest() == ("applied", place.id)
+        cloud.stage.coordinator.wait_until(lambda p=place: p.slots() == 16, "the slot")
+        own = made_once(calcom, place, place.book())
+        assert ingest()[1] == place.id
+        calcom.cancel_elsewhere(account, own)
+        assert ingest() == ("applied", place.id)
+    with first.node().connect(role=cloud.world.roles["gateway"], dbname=NAME) as conn, \
+            pytest.raises(psycopg.errors.FeatureNotSupported, match="on the coordinator"):
+        conn.execute("SELECT tenantcall.ingest_calcom('x'::text, 'y')")
+
+
+def test_orders_move_with_their_company(cloud, calcom):
+    """What waits to be sent moves with the shards, and so does what is under way."""
+    account = cloud.account(calcom)
+    place = Place(cloud, calcom, account)
+    source = place.port()
+    target = next(node.port for node in cloud.stage.workers if node.port != source)
+    done = made_once(calcom, place, place.book())
+    calcom.fault("slow", seconds=1, path="/v2/bookings", method="POST", times=1)
+    appointments = [place.book()]
+    cloud.stage.coordinator.wait_until(lambda: calcom.count("/v2/bookings", "POST") > 1, "it")
+    cloud.world.admin.execute("SELECT tenantcall.pause_outbox()")
+    appointments += [place.book() for _ in range(3)]
+    cloud.sql("SET citus.enable_unsafe_triggers = on; SELECT citus_move_shard_placement("
+              f"get_shard_id_for_distribution_column('telephony.calls', {place.id}), "
+              f"'127.0.0.1', {source}, '127.0.0.1', {target}, 'block_writes')")
+    assert place.port() == target
+    cloud.world.admin.execute("SELECT tenantcall.resume_outbox()")
+    for appointment in appointments:
+        made_once(calcom, place, appointment)
+    assert place.one("SELECT uid FROM telephony.appointments WHERE company_id = %s "
+                     "ORDER BY appointment_id LIMIT 1", place.id) == (done,)
+    assert place.slots() == 11
+
+
+def test_health_of_the_elected_node(cloud):
+    """health() says on every node when nobody speaks to calendars."""
+    elected = next(node for node in cloud.stage.nodes if cloud.duty(node) == "elected")
+    health = "SELECT count(*) FROM tenantcall.health() WHERE what LIKE '%calendars%'"
+    for node in cloud.stage.nodes:
+        assert cloud.sql(health, node) == "0"
+        assert cloud.sql("SELECT node_port FROM tenantcall.elected_node()", node) \
+            == str(elected.port)
+    cloud.sql("UPDATE tenantcall.elected_nodes SET place = place + 1")
+    cloud.wait_for("copy", elected)
+    for node in cloud.stage.nodes:
+        assert cloud.sql(health, node) == "1"
+    cloud.elect(elected)
+    cloud.wait_for("elected", elected)
