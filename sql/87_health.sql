@@ -32,7 +32,7 @@ DECLARE
     checks text[] := ARRAY['key_file', 'keys', 'signatures', 'settings', 'snapshot', 'floods', 'bucket_table', 'calendars',
                            'locks', 'scoped'];
     of_tables text[] := ARRAY['worker', 'credentials', 'outbox', 'pause', 'stuck', 'leases', 'companies', 'quarantine',
-                              'partitions', 'maintenance'];
+                              'partitions', 'maintenance', 'cluster'];
     check_name text;
     found tenantcall.health_finding;
     bad boolean := false;

@@ -181,6 +181,23 @@ $$;
 COMMENT ON FUNCTION tenantcall.require_shard_lock(text) IS 'internal: part of distribute()';
 REVOKE ALL ON FUNCTION tenantcall.require_shard_lock(text) FROM PUBLIC;
 
+-- Where the workers are: what is ordered there was never ordered elsewhere.
+CREATE FUNCTION tenantcall.note_places() RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    failed text;
+BEGIN
+    EXECUTE 'SELECT string_agg(format(''%s:%s %s'', nodename, nodeport, result), ''; '') FROM run_command_on_workers($1) WHERE NOT success'
+        INTO failed USING 'INSERT INTO tenantcall.outbox_home (place) VALUES (tenantcall.outbox_place()) ON CONFLICT DO NOTHING';
+    IF failed IS NOT NULL THEN
+        RAISE EXCEPTION 'the nodes cannot note where they are' USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = failed;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.note_places() IS 'internal: part of distribute()';
+REVOKE ALL ON FUNCTION tenantcall.note_places() FROM PUBLIC;
+
 CREATE FUNCTION tenantcall.distribute(shards integer DEFAULT 32) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp SET client_min_messages = warning AS $$
@@ -205,8 +222,9 @@ BEGIN
     FOREACH statement IN ARRAY ARRAY['companies', 'branches', 'phone_numbers', 'agents'] LOOP
         EXECUTE format('SELECT create_reference_table(%L)', format('%I.%I', tables_schema, statement));
     END LOOP;
+    INSERT INTO tenantcall.elected_nodes (node, place, generation, since) VALUES (0, tenantcall.outbox_place(), 1, clock_timestamp());
     FOREACH statement IN ARRAY ARRAY['installation', 'secrets', 'rate_policies', 'lifecycle_states', 'lifecycle_transitions',
-                                     'disconnection_reasons', 'concurrency_policies'] LOOP
+                                     'disconnection_reasons', 'concurrency_policies', 'outbox_pause', 'elected_nodes'] LOOP
         EXECUTE format('SELECT create_reference_table(%L)', format('tenantcall.%I', statement));
     END LOOP;
     EXECUTE format('SELECT create_distributed_table(%L, ''company_id'', colocate_with => ''none'', shard_count => %s)',
@@ -216,6 +234,10 @@ BEGIN
                USING tables_schema LOOP
         EXECUTE format('SELECT create_distributed_table(%L, ''company_id'', colocate_with => %L)', rel, format('%I.calls', tables_schema));
     END LOOP;
+    EXECUTE format('SELECT create_distributed_table(''tenantcall.outbox_due'', ''company_id'', colocate_with => %L)',
+                   format('%I.calls', tables_schema));
+    -- each node answers for the orders of its shards: see outbox_home
+    PERFORM tenantcall.note_places();
     FOREACH statement IN ARRAY array_remove(again, NULL) LOOP
         EXECUTE statement;
     END LOOP;

@@ -25,6 +25,8 @@ CREATE VIEW tenantcall.role_functions AS
         ('app', ARRAY['call_lease_stats', 'rate_policy_names']),
         ('monitor', ARRAY['rate_policy_names']),
         ('app', ARRAY['arrive', 'call_at_home', 'company_node', 'table_here']),
+        ('admin', ARRAY['elect_node', 'elected_node']),
+        ('monitor', ARRAY['elected_node']),
         ('app', ARRAY['stat_counts', 'stat_last', 'stats_reset', 'company_stats']),
         ('admin', ARRAY['reset_stats']),
         ('admin', ARRAY['health', 'report']),

@@ -26,6 +26,7 @@
 #include "context.h"
 #include "errors.h"
 #include "inval.h"
+#include "node.h"
 #include "slots.h"
 #include "telephony.h"
 
@@ -343,6 +344,8 @@ tc_alternative_slots(PG_FUNCTION_ARGS)
 	TcMoment *moments;
 	int count;
 
+	if (unlikely(tc_node_citus) && tc_node_forward_set(fcinfo, tenant->company_id))
+		return (Datum) 0;
 	wish.max_wait = tc_arg_max_wait(fcinfo, 5);
 	calendar = *tc_calendar_in_use(tenant, service_id);
 	read_request(fcinfo, &calendar, wanted, &request);

@@ -26,6 +26,7 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "common/pg_prng.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -39,47 +40,32 @@
 #include "utils/syscache.h"
 
 #include "context.h"
-#include "errors.h"
 #include "inval.h"
 #include "node.h"
+#include "node_groups.h"
+#include "node_map.h"
 
 /* Class of Citus's advisory locks on the metadata of a group of shards. */
 #define SHARD_GROUP_LOCK 8
 #define MAX_LISTENERS 4
 
-/* A table that Citus knows. */
-typedef struct Table
-{
-	Oid relid; /* key */
-	bool reference;
-	bool tenants; /* not one of schema tenantcall */
-	int count;
-	int64 *shards; /* in the order of their hash values; one of a reference table */
-} Table;
-
-/* A shard of ours on this node, and its table. */
-typedef struct Part
-{
-	Oid relid; /* key */
-	Oid whole;
-} Part;
-
 /* A group of shards: one of each table, of the same hash values. */
 typedef struct ShardGroup
 {
 	int32 min; /* lowest hash value */
-	bool here;
+	int node;
 } ShardGroup;
 
 bool tc_node_citus = false;
 
 static MemoryContext map_context = NULL;
-static HTAB *tables = NULL;
-static HTAB *parts = NULL;
+HTAB *tc_node_tables = NULL;
+HTAB *tc_node_parts = NULL;
 static ShardGroup *groups = NULL;
 static int ngroups = 0;
-static uint32 colocation = 0;	 /* what Citus calls the shards that stay together */
-static bool coordinator = false; /* is this node it? */
+static uint32 colocation = 0; /* what Citus calls the shards that stay together */
+static int this_node = 0;	  /* Citus's number of it; the coordinator's is 0 */
+static int visited = 0;		  /* group that is worked on without a company in context */
 static bool known = false;
 static bool loading = false;
 static uint64 changes = 0;
@@ -90,9 +76,8 @@ static int nlisteners = 0;
 static const char *const load_sql =
 	"SELECT t.logicalrelid::oid, t.partmethod = 'n', s.shardid, "
 	"coalesce(s.shardminvalue::int4, 0), "
-	"p.groupid = (SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l), "
-	"c.relname = 'calls' AND c.relnamespace <> 'tenantcall'::regnamespace, "
-	"(SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l) = 0, t.colocationid "
+	"p.groupid, c.relname = 'calls' AND c.relnamespace <> 'tenantcall'::regnamespace, "
+	"(SELECT l.groupid FROM pg_catalog.pg_dist_local_group AS l), t.colocationid "
 	"FROM pg_catalog.pg_class AS c "
 	"JOIN pg_catalog.pg_dist_partition AS t ON t.logicalrelid = c.oid "
 	"JOIN pg_catalog.pg_dist_shard AS s ON s.logicalrelid = t.logicalrelid "
@@ -117,8 +102,8 @@ relation_changed(Oid relid)
 {
 	bool ours = relid == InvalidOid || !OidIsValid(calls_relid) || relid == calls_relid;
 
-	if (!ours && tables != NULL)
-		ours = hash_search(tables, &relid, HASH_FIND, NULL) != NULL;
+	if (!ours && tc_node_tables != NULL)
+		ours = hash_search(tc_node_tables, &relid, HASH_FIND, NULL) != NULL;
 	if (!ours)
 		return;
 	changes++;
@@ -168,10 +153,10 @@ take_shard(HeapTuple row, TupleDesc desc)
 	Oid relid = DatumGetObjectId(SPI_getbinval(row, desc, 1, &isnull));
 	int64 shard = DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
 	bool found;
-	Table *table = hash_search(tables, &relid, HASH_ENTER, &found);
+	TcNodeTable *table = hash_search(tc_node_tables, &relid, HASH_ENTER, &found);
 	Oid here;
 
-	coordinator = DatumGetBool(SPI_getbinval(row, desc, 7, &isnull));
+	this_node = DatumGetInt32(SPI_getbinval(row, desc, 7, &isnull));
 	if (!found)
 	{
 		table->reference = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
@@ -187,30 +172,30 @@ take_shard(HeapTuple row, TupleDesc desc)
 					 ? MemoryContextAlloc(map_context, sizeof(ShardGroup))
 					 : (ShardGroup *) repalloc(groups, (ngroups + 1) * sizeof(ShardGroup));
 		groups[ngroups].min = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
-		groups[ngroups].here = DatumGetBool(SPI_getbinval(row, desc, 5, &isnull));
+		groups[ngroups].node = DatumGetInt32(SPI_getbinval(row, desc, 5, &isnull));
 		ngroups++;
 		colocation = DatumGetInt32(SPI_getbinval(row, desc, 8, &isnull));
 		calls_relid = relid;
 	}
 	here = shard_relid(relid, shard);
 	if (OidIsValid(here))
-		((Part *) hash_search(parts, &here, HASH_ENTER, NULL))->whole = relid;
+		((TcNodeShard *) hash_search(tc_node_parts, &here, HASH_ENTER, NULL))->whole = relid;
 }
 
 /* Makes an empty map. */
 static void
 empty_map(void)
 {
-	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(Table)};
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(TcNodeTable)};
 
 	if (map_context != NULL)
 		MemoryContextDelete(map_context);
 	map_context = AllocSetContextCreate(TopMemoryContext, "tenantcall node", ALLOCSET_SMALL_SIZES);
 	control.hcxt = map_context;
-	tables =
+	tc_node_tables =
 		hash_create("tenantcall node tables", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	control.entrysize = sizeof(Part);
-	parts =
+	control.entrysize = sizeof(TcNodeShard);
+	tc_node_parts =
 		hash_create("tenantcall node parts", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	groups = NULL;
 	ngroups = 0;
@@ -303,7 +288,14 @@ tc_node_distributed(void)
 bool
 tc_node_is_coordinator(void)
 {
-	return tc_node_distributed() && coordinator;
+	return tc_node_distributed() && this_node == 0;
+}
+
+/* Citus's number of this node. */
+int
+tc_node_number(void)
+{
+	return tc_node_distributed() ? this_node : 0;
 }
 
 /* Index of the company's group of shards: Citus hashes as PostgreSQL does. */
@@ -326,30 +318,41 @@ group_index(int64 company_id)
 	return low;
 }
 
-/* Number of the company's group of shards; 0: none. */
-int
-tc_node_group(int64 company_id)
+/* Index of the group of shards that is worked on now; -1: none. */
+static int
+present_group(void)
 {
-	return tc_node_distributed() && company_id != 0 ? group_index(company_id) + 1 : 0;
+	const TcContext *context = tc_context_current();
+
+	if (context != NULL && context->company_id != 0)
+		return group_index(context->company_id);
+	return visited <= ngroups ? visited - 1 : -1;
 }
 
-/* The part of a table that is on this node, for a company. */
-Oid
-tc_node_part_of(Oid relid, int64 company_id, TcNodePart *part)
+/* Number of the group that is worked on now. */
+int
+tc_node_present_group(void)
 {
-	Table *table;
+	return tc_node_distributed() ? present_group() + 1 : 0;
+}
+
+/* The part of a table that is on this node, of a group of shards. */
+static Oid
+part_of_group(Oid relid, int group, TcNodePart *part)
+{
+	TcNodeTable *table;
 
 	*part = TC_PART_WHOLE;
 	if (!tc_node_distributed())
 		return relid;
-	table = hash_search(tables, &relid, HASH_FIND, NULL);
+	table = hash_search(tc_node_tables, &relid, HASH_FIND, NULL);
 	if (table == NULL)
 		return relid;
 	*part = table->reference ? TC_PART_REFERENCE : TC_PART_SHARD;
 	if (table->reference)
 		relid = shard_relid(relid, table->shards[0]);
-	else if (company_id != 0 && table->count == ngroups)
-		relid = shard_relid(relid, table->shards[group_index(company_id)]);
+	else if (group >= 0 && table->count == ngroups)
+		relid = shard_relid(relid, table->shards[group]);
 	else
 		relid = InvalidOid;
 	if (!OidIsValid(relid))
@@ -357,78 +360,42 @@ tc_node_part_of(Oid relid, int64 company_id, TcNodePart *part)
 	return relid;
 }
 
-/* The same for the company in context. */
+/* The part of a table that is on this node, for the group of shards that is worked on now. */
 Oid
 tc_node_part(Oid relid, TcNodePart *part)
 {
-	const TcContext *context = tc_context_current();
-
-	return tc_node_part_of(relid, context == NULL ? 0 : (int64) context->company_id, part);
+	return part_of_group(relid, tc_node_distributed() ? present_group() : -1, part);
 }
 
-/* The same for tables whose copy is on every node. */
+/* The same, for a company. */
 Oid
-tc_node_copy(Oid relid)
+tc_node_part_of(Oid relid, int64 company_id, TcNodePart *part)
 {
-	TcNodePart part;
-	Oid copy = OidIsValid(relid) ? tc_node_part(relid, &part) : InvalidOid;
-
-	return OidIsValid(copy) ? copy : relid;
-}
-
-/* The table that a shard belongs to. */
-Oid
-tc_node_whole(Oid relid)
-{
-	Part *part = NULL;
-
-	if (tc_node_distributed())
-		part = hash_search(parts, &relid, HASH_FIND, NULL);
-	return part == NULL ? relid : part->whole;
-}
-
-/* Is it one of the tenants' tables, or a part of one? */
-bool
-tc_node_of_tenants(Oid relid)
-{
-	Table *table = NULL;
-
-	relid = tc_node_whole(relid);
-	if (tc_node_distributed())
-		table = hash_search(tables, &relid, HASH_FIND, NULL);
-	return table != NULL && table->tenants;
-}
-
-/* Visits the tenants' tables that Citus knows, and their parts on this node. */
-void
-tc_node_each_table(void (*visit)(Oid rel, Oid whole, void *arg), void *arg)
-{
-	HASH_SEQ_STATUS status;
-	Table *table;
-	Part *part;
-
-	if (!tc_node_distributed())
-		return;
-	hash_seq_init(&status, tables);
-	while ((table = hash_seq_search(&status)) != NULL)
-	{
-		if (table->tenants)
-			visit(table->relid, table->relid, arg);
-	}
-	hash_seq_init(&status, parts);
-	while ((part = hash_seq_search(&status)) != NULL)
-	{
-		table = hash_search(tables, &part->whole, HASH_FIND, NULL);
-		if (table != NULL && table->tenants)
-			visit(part->relid, part->whole, arg);
-	}
+	return part_of_group(relid, tc_node_distributed() ? group_index(company_id) : -1, part);
 }
 
 /* Is the company at home on this node, as far as is known now? */
 bool
 tc_node_here(int64 company_id)
 {
-	return !tc_node_distributed() || groups[group_index(company_id)].here;
+	return !tc_node_distributed() || groups[group_index(company_id)].node == this_node;
+}
+
+/* Citus's number of the node where the company is at home. */
+int
+tc_node_home(int64 company_id)
+{
+	return tc_node_distributed() ? groups[group_index(company_id)].node : 0;
+}
+
+/* The tag of the lock on a group of shards. */
+static LOCKTAG
+group_tag(int index)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) index, colocation, SHARD_GROUP_LOCK);
+	return tag;
 }
 
 /* Takes the lock, and looks again whether the shards are here. */
@@ -445,28 +412,60 @@ tc_node_hold(int64 company_id)
 	{
 		index = group_index(company_id);
 		together = colocation;
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) index, together, SHARD_GROUP_LOCK);
+		tag = group_tag(index);
 		(void) LockAcquire(&tag, ShareLock, false, false);
 		AcceptInvalidationMessages();
 	} while (tc_node_distributed() && (group_index(company_id) != index || colocation != together));
-	return ngroups == 0 || groups[group_index(company_id)].here;
+	return ngroups == 0 || groups[group_index(company_id)].node == this_node;
 }
 
-/* Raises unless the company is at home on this node. */
-void
-tc_node_require_home(int64 company_id)
+/* Takes the lock of a group without waiting; false if somebody is moving it, or it is not here. */
+static bool
+try_group(int index)
 {
+	LOCKTAG tag = group_tag(index);
+
+	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	AcceptInvalidationMessages();
+	return tc_node_distributed() && index < ngroups && groups[index].node == this_node;
+}
+
+/* Does the work for each group of shards that is on this node, from any one on. */
+bool
+tc_node_each_group(bool (*work)(void *arg), void *arg, bool hold)
+{
+	volatile bool all = true;
+	uint32 first;
+
 	if (!tc_node_distributed())
-		return;
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("on Citus, companies are worked for in READ COMMITTED only"),
-						errdetail("An older snapshot may show shards that have moved away since."),
-						errhint("BEGIN ISOLATION LEVEL READ COMMITTED.")));
-	if (!tc_node_hold(company_id))
-		ereport(ERROR, (errcode(ERRCODE_TC_UNAVAILABLE),
-						errmsg("company " INT64_FORMAT " is not at home on this node", company_id),
-						errdetail("Its shards are on another node of the cluster."),
-						errhint("tenantcall.company_node() names the node; or use "
-								"tenantcall.call_at_home() on any node.")));
+	{
+		(void) work(arg);
+		return true;
+	}
+	first = pg_prng_uint32(&pg_global_prng_state);
+	PG_TRY();
+	{
+		for (int i = 0; i < ngroups; i++)
+		{
+			int index = (int) ((first + i) % ngroups);
+
+			if (groups[index].node != this_node)
+				continue;
+			if (hold && !try_group(index))
+			{
+				all = false;
+				continue;
+			}
+			visited = index + 1;
+			if (!work(arg))
+				break;
+		}
+	}
+	PG_FINALLY();
+	{
+		visited = 0;
+	}
+	PG_END_TRY();
+	return all;
 }

@@ -36,9 +36,6 @@ extern Oid tc_node_whole(Oid relid);
 extern bool tc_node_of_tenants(Oid relid);
 extern void tc_node_each_table(void (*visit)(Oid rel, Oid whole, void *arg), void *arg);
 
-/* Number of the company's group of shards; 0: none, or not distributed. */
-extern int tc_node_group(int64 company_id);
-
 /*
  * Is the company at home on this node: as far as is known now; until the end of the transaction,
  * for which its shards are kept where they are; and raises unless it is.

@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_proc.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -28,6 +29,7 @@
 
 #include "compat.h"
 #include "context.h"
+#include "errors.h"
 #include "node.h"
 #include "node_peer.h"
 #include "node_ticket.h"
@@ -98,12 +100,12 @@ tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id)
 {
 	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
 	Oid input;
-	Oid param;
+	Oid type_of_row;
 
 	if (likely(!tc_node_distributed()) || tc_node_hold(company_id))
 		return false;
 	InitMaterializedSRF(fcinfo, MAT_SRF_BLESS);
-	getTypeInputInfo(RECORDOID, &input, &param);
+	getTypeInputInfo(info->setDesc->tdtypeid, &input, &type_of_row);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute(forwarded_statement(fcinfo, company_id, NULL), false, 0) != SPI_OK_SELECT)
@@ -111,7 +113,7 @@ tc_node_forward_set(FunctionCallInfo fcinfo, int64 company_id)
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		char *text = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-		Datum row = OidInputFunctionCall(input, text, param, info->setDesc->tdtypmod);
+		Datum row = OidInputFunctionCall(input, text, type_of_row, info->setDesc->tdtypmod);
 		HeapTupleHeader header = DatumGetHeapTupleHeader(row);
 		HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header};
 
@@ -207,6 +209,25 @@ tc_node_forward_statistics(FunctionCallInfo fcinfo)
 		   tc_node_forward_set(fcinfo, context->company_id);
 }
 
+/* Raises unless the company is at home on this node. */
+void
+tc_node_require_home(int64 company_id)
+{
+	if (!tc_node_distributed())
+		return;
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("on Citus, companies are worked for in READ COMMITTED only"),
+						errdetail("An older snapshot may show shards that have moved away since."),
+						errhint("BEGIN ISOLATION LEVEL READ COMMITTED.")));
+	if (!tc_node_hold(company_id))
+		ereport(ERROR, (errcode(ERRCODE_TC_UNAVAILABLE),
+						errmsg("company " INT64_FORMAT " is not at home on this node", company_id),
+						errdetail("Its shards are on another node of the cluster."),
+						errhint("tenantcall.company_node() names the node; or use "
+								"tenantcall.call_at_home() on any node.")));
+}
+
 /* Raises unless this is the coordinator, or it has sent us the call. */
 void
 tc_node_require_front(void)
@@ -214,7 +235,7 @@ tc_node_require_front(void)
 	if (likely(!tc_node_distributed()) || tc_node_is_coordinator() || tc_ticket_admits())
 		return;
 	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("what the voice platform sends is taken in on the coordinator"),
-					errdetail("It alone knows to which company each call is bound."),
+					errmsg("what platforms and calendars send is taken in on the coordinator"),
+					errdetail("It alone knows whose each message is."),
 					errhint("Connect to the coordinator of the cluster.")));
 }

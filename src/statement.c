@@ -2,10 +2,11 @@
  * statement.c
  *		The text of a statement of ours, and the copies of it for shards.
  *
- * "@.calls" stands for the table calls of the tenants.  On one server that is schema.calls.  On
- * Citus it is the part on this node: schema.calls_102008, by the name calls in the statement; the
- * directory is written by the name that Citus knows, so that Citus writes all copies.  A name in
- * quotes, as in '@.calls'::regclass, is always the whole table's.
+ * "@.calls" stands for the table calls of the tenants, "@@.outbox_due" for one of schema
+ * tenantcall.  On one server that is schema.calls.  On Citus it is the part on this node:
+ * schema.calls_102008, by the name calls in the statement; what is copied to all nodes is written
+ * by the name that Citus knows, so that Citus writes all copies.  "@!.calls", or a name in quotes
+ * as in '@.calls'::regclass, is always the whole table's.
  *
  * Each group of shards has statements of its own, prepared when it is first worked for.
  *
@@ -13,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -23,6 +25,7 @@
 
 #include "context.h"
 #include "node.h"
+#include "node_groups.h"
 #include "statement.h"
 #include "telephony.h"
 
@@ -66,16 +69,19 @@ has_alias(const char *after)
 	return strncmp(after, " AS ", 4) == 0;
 }
 
-/* Appends a table by its name; returns the end of it in the statement. */
+/* Appends a table of the tenants, or of ours; returns the end of its name in the statement. */
 static const char *
-append_table(StringInfo out, const char *sql, const char *name)
+append_table(StringInfo out, const char *sql, const char *mark)
 {
-	const TcTelephony *tables = tc_telephony_required();
+	bool ours = mark[1] == '@';
+	const char *name = strchr(mark, '.') + 1;
+	const TcTelephony *tables = ours ? NULL : tc_telephony_required();
+	Oid schema = ours ? get_namespace_oid("tenantcall", false) : tables->schema;
 	size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789");
 	char *plain = pnstrdup(name, length);
-	bool quoted = name - sql > 2 && name[-3] == '\'';
+	bool whole = mark[1] == '!' || (mark > sql && mark[-1] == '\'');
 	TcNodePart part = TC_PART_WHOLE;
-	Oid relid = quoted ? InvalidOid : get_relname_relid(plain, tables->schema);
+	Oid relid = whole ? InvalidOid : get_relname_relid(plain, schema);
 
 	if (OidIsValid(relid))
 		relid = tc_node_part(relid, &part);
@@ -83,9 +89,9 @@ append_table(StringInfo out, const char *sql, const char *name)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						errmsg("table \"%s\" is not on this node of the cluster", plain),
 						errhint("See tenantcall.company_node().")));
-	if (part == TC_PART_REFERENCE && is_written(sql, name - 2))
+	if (part == TC_PART_REFERENCE && is_written(sql, mark))
 		part = TC_PART_WHOLE;
-	appendStringInfo(out, "%s.", tables->schema_quoted);
+	appendStringInfo(out, "%s.", ours ? "tenantcall" : tables->schema_quoted);
 	if (part == TC_PART_WHOLE)
 		appendStringInfoString(out, plain);
 	else
@@ -95,6 +101,13 @@ append_table(StringInfo out, const char *sql, const char *name)
 			appendStringInfo(out, " AS %s", plain);
 	}
 	return name + length;
+}
+
+/* Does a table's name begin there? */
+static bool
+is_mark(const char *in)
+{
+	return in[0] == '@' && (in[1] == '.' || ((in[1] == '@' || in[1] == '!') && in[2] == '.'));
 }
 
 /* The statement's text with "@." made into where the tables are. */
@@ -107,8 +120,8 @@ tc_statement_text(const char *sql)
 	initStringInfo(&out);
 	while (*in != '\0')
 	{
-		if (in[0] == '@' && in[1] == '.')
-			in = append_table(&out, sql, in + 2);
+		if (is_mark(in))
+			in = append_table(&out, sql, in);
 		else
 			appendStringInfoChar(&out, *in++);
 	}
@@ -131,13 +144,10 @@ copy_statement(const TcStatement *original)
 TcStatement *
 tc_statement_here(TcStatement *statement)
 {
-	const TcContext *context = tc_context_current();
-	CopyKey key = {.original = statement};
+	CopyKey key = {.original = statement, .group = tc_node_present_group()};
 	bool found;
 	Copy *copy;
 
-	if (context != NULL)
-		key.group = tc_node_group(context->company_id);
 	if (likely(key.group == 0))
 		return statement;
 	if (copies == NULL)

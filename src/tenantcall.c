@@ -17,6 +17,7 @@
 #include "confine.h"
 #include "context.h"
 #include "directory.h"
+#include "elected.h"
 #include "holds.h"
 #include "http.h"
 #include "key.h"
@@ -33,6 +34,7 @@
 #include "slot_cache.h"
 #include "slot_fetch.h"
 #include "slot_generation.h"
+#include "slot_news.h"
 #include "stat.h"
 #include "stuck.h"
 #include "token.h"
@@ -61,6 +63,7 @@ _PG_init(void)
 	tc_lifecycle_init();
 	tc_calls_init();
 	tc_slot_generation_init();
+	tc_slot_news_init();
 	tc_slot_cache_init();
 	tc_http_init();
 	tc_slot_fetch_init();
@@ -68,6 +71,7 @@ _PG_init(void)
 	tc_booking_wait_init();
 	tc_outbox_init();
 	tc_outbox_send_init();
+	tc_elected_init();
 	tc_stuck_init();
 	tc_maintenance_init();
 	MarkGUCPrefixReserved("tenantcall");

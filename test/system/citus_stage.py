@@ -71,9 +71,10 @@ class Node(Cluster):
 class Stage:
     """Three servers: a coordinator, which holds no shards, and two workers."""
 
-    def __init__(self, work, install, attached=True):
+    def __init__(self, work, install, attached=True, **settings):
         add_to(install)
         conf = {name: value for name, value in CONF.items() if value is not None}
+        conf.update({f"tenantcall.{name}": value for name, value in settings.items()})
         self.coordinator = Node(work, install, "coordinator", conf, attached=attached)
         self.workers = [Node(work, install, f"worker{i}", conf, attached=attached)
                         for i in (1, 2)]
