@@ -1,8 +1,8 @@
 /*
  * node_sql.c
  *		SQL functions that say what tables there are, on this node of a Citus cluster or a server by
- *		itself.  For views and audits, which must not name tables that Citus has distributed: where a
- *		query does, Citus asks for the caller's rights on all that the views in it read.  No locks.
+ *		itself.  For views and audits, which must not name tables that Citus has distributed: where
+ *a query does, Citus asks for the caller's rights on all that the views in it read.  No locks.
  */
 #include "postgres.h"
 
@@ -44,7 +44,8 @@ put_table(Oid rel, Oid whole, void *arg)
 	tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
 }
 
-/* cluster_tables() -> (rel oid, whole oid): the tenants' tables that Citus knows, and parts of them */
+/* cluster_tables() -> (rel oid, whole oid): the tenants' tables that Citus knows, and parts of them
+ */
 Datum
 tc_cluster_tables(PG_FUNCTION_ARGS)
 {
