@@ -366,7 +366,8 @@ tc_calendar(const TcContext *tenant, int64 service_id)
 	const TcCalendar *calendar;
 	Entry *entry;
 
-	tc_node_require_home(tenant->company_id);
+	if (unlikely(tc_node_citus))
+		tc_node_require_home(tenant->company_id);
 	find_tables(tc_telephony_required());
 	if (kept_since != changes || loaded >= MAX_LOADED || cache == NULL)
 	{

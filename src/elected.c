@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #include "elected.h"
+#include "errors.h"
 #include "http.h"
 #include "http_database.h"
 #include "http_shmem.h"
@@ -37,6 +38,7 @@
 #include "outbox_claim.h"
 #include "place.h"
 #include "ready.h"
+#include "slot_generation.h"
 #include "slot_news.h"
 #include "telephony.h"
 
@@ -97,6 +99,18 @@ tc_elected_elsewhere(TcElected *elected)
 	return unlikely(tc_node_citus) && tc_elected(elected) && elected->node != tc_node_number();
 }
 
+/* Raises if it is another node. */
+void
+tc_require_elected(void)
+{
+	TcElected elected;
+
+	if (tc_elected_elsewhere(&elected))
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("another node of the cluster speaks to calendars"),
+						errhint("Connect to that node: tenantcall.elected_node() names it.")));
+}
+
 /* Has the predecessor's last request ended? */
 static bool
 predecessor_ended(const TcElected *elected)
@@ -153,6 +167,8 @@ tc_elected_look(void)
 	duty = find_duty();
 	if (!tc_elected_speaks())
 		tc_http_refuse_all();
+	else if (duty == TC_DUTY_ELECTED && before != duty)
+		tc_slot_raise_now(0, NULL, 0); /* what calendars said before another node was elected */
 	tc_http_database_set_duty(duty, tc_http_busy(&under_way) ? 0 : retired);
 	if (duty == before || (duty == TC_DUTY_ALONE && before == TC_DUTY_UNKNOWN))
 		return;
@@ -172,6 +188,17 @@ bool
 tc_elected_speaks(void)
 {
 	return likely(!tc_node_citus) || duty == TC_DUTY_ALONE || duty == TC_DUTY_ELECTED;
+}
+
+/* Is the election still the one that this worker began with? */
+bool
+tc_elected_still(void)
+{
+	TcElected elected;
+
+	return likely(!tc_node_distributed()) ||
+		   (tc_elected(&elected) && elected.node == tc_node_number() &&
+			elected.generation == taking_over);
 }
 
 /* When to look again. */

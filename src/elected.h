@@ -24,6 +24,7 @@ extern bool tc_elected(TcElected *elected);
 
 /* Is it another node? */
 extern bool tc_elected_elsewhere(TcElected *elected);
+extern void tc_require_elected(void); /* raises if it is */
 
 /* What this node's worker does about calendars. */
 typedef enum TcDuty
@@ -41,6 +42,9 @@ extern const char *tc_duty_name(TcDuty duty);
 /* In the worker: finds out; within a transaction.  Whether it may speak now: */
 extern void tc_elected_look(void);
 extern bool tc_elected_speaks(void);
+
+/* In the worker: is that still so?  Within the transaction that takes orders. */
+extern bool tc_elected_still(void);
 
 /* In the worker, where it may not: when to look again, in ms; -1: no wish. */
 extern long tc_elected_wish(void);

@@ -170,12 +170,7 @@ wait_for_worker(TimestampTz give_up)
 void
 tc_http_probe(const TcHttpProbeOrder *order, TcHttpProbeSum *sum)
 {
-	TcElected elected;
-
-	if (tc_elected_elsewhere(&elected))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("another node of the cluster speaks to calendars"),
-						errhint("Connect to that node: tenantcall.elected_node() names it.")));
+	tc_require_elected();
 	if (!tc_http_worker_alive() && !tc_http_database_listed())
 		report_no_worker();
 	mine = ask(order);

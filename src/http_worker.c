@@ -43,7 +43,6 @@
 #define EXIT_MS 1500
 #define REST_MAX_MS 60000
 #define WISH_US 10000		 /* at least between two polls that only sources wish for */
-#define CONNECT_TIMEOUT "2s" /* the same for another node of a cluster */
 #define LOCK_TIMEOUT "250ms" /* a source that waits for a lock holds up everything else */
 
 PGDLLEXPORT void tc_http_worker_main(Datum arg);
@@ -328,9 +327,6 @@ start_worker(Oid database)
 	if (!tc_http_database_enter())
 		proc_exit(0);
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
-	if (tc_node_citus)
-		SetConfigOption("citus.node_connection_timeout", CONNECT_TIMEOUT, PGC_SUSET,
-						PGC_S_OVERRIDE);
 	tc_http_unpin_entries();
 	loop_context =
 		AllocSetContextCreate(TopMemoryContext, "tenantcall http worker", ALLOCSET_DEFAULT_SIZES);

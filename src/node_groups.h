@@ -20,8 +20,8 @@ extern int tc_node_present_group(void);
 /*
  * Does the work for each group of shards that is on this node, as long as it returns true: tables
  * of tenants then stand for the group's shards, though no company is in context.  On a server by
- * itself once, for the tables.  To be held, so that they stay until the end of the transaction, they
- * must be if something is written; groups that are just being moved are left out: then false.
+ * itself once, for the tables.  To be held, so that they stay until the end of the transaction,
+ * they must be if something is written; groups that are just being moved are left out: then false.
  */
 extern bool tc_node_each_group(bool (*work)(void *arg), void *arg, bool hold);
 

@@ -14,9 +14,12 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 #include "act.h"
 #include "node_groups.h"
+
+#define CONNECT_TIMEOUT "2s"
 
 static TcStatement run_one = {
 	.sql = "SELECT n.groupid, r.success, r.result FROM pg_catalog.pg_dist_node AS n "
@@ -63,6 +66,15 @@ take_replies(uint64 rows, MemoryContext caller)
 	return replies;
 }
 
+/* Acts as the owner of the extension, who does not wait long for a node that is not there. */
+static void
+begin(TcAct *act)
+{
+	tc_act_begin(act, TC_AS_SYSTEM, NULL);
+	(void) set_config_option("citus.node_connection_timeout", CONNECT_TIMEOUT, PGC_SUSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* Executes a command on a node. */
 char *
 tc_node_run(int node, const char *command, char **error)
@@ -73,7 +85,7 @@ tc_node_run(int node, const char *command, char **error)
 	uint64 rows;
 	TcAct act;
 
-	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
+	begin(&act);
 	tc_param_datum(&params, Int32GetDatum(node), false);
 	tc_param_text(&params, command);
 	rows = tc_execute(&run_one, &params);
@@ -103,7 +115,7 @@ tc_node_run_all(const char *command, const int *but, int nbut, int *count)
 					   construct_array(excluded, nbut, INT4OID, sizeof(int32), true, TYPALIGN_INT)),
 				   false);
 	tc_param_datum(&params, Int32GetDatum(tc_node_number()), false);
-	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
+	begin(&act);
 	*count = (int) tc_execute(&run_all, &params);
 	replies = take_replies(*count, caller);
 	tc_act_end(&act);

@@ -360,7 +360,7 @@ run_poll(void *arg)
 {
 	PollJob *job = arg;
 
-	if (tc_telephony() == NULL || !tc_elected_speaks())
+	if (tc_telephony() == NULL || !tc_elected_still())
 		return;
 	job->moved_in = tc_telephony_generation();
 	if (moved_in != job->moved_in) /* also where a dump was put back under this worker */

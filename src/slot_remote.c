@@ -101,7 +101,7 @@ tc_slot_ask(TcSlotQuestion *question, int64 max_wait, int64 max_age, TcSlotAnswe
 	char *error;
 	char *text;
 
-	if (likely(!tc_elected_elsewhere(&elected)))
+	if (likely(!tc_node_citus) || !tc_elected_elsewhere(&elected))
 	{
 		tc_slot_cache_get(question, max_wait, max_age, answer);
 		return;

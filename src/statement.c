@@ -144,10 +144,12 @@ copy_statement(const TcStatement *original)
 TcStatement *
 tc_statement_here(TcStatement *statement)
 {
-	CopyKey key = {.original = statement, .group = tc_node_present_group()};
+	CopyKey key = {.original = statement};
 	bool found;
 	Copy *copy;
 
+	if (unlikely(tc_node_citus))
+		key.group = tc_node_present_group();
 	if (likely(key.group == 0))
 		return statement;
 	if (copies == NULL)
