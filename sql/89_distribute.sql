@@ -206,6 +206,7 @@ DECLARE
     again text[];
     rel regclass;
     statement text;
+    filled boolean;
 BEGIN
     IF shards IS NULL OR shards NOT BETWEEN 1 AND 1024 THEN
         RAISE EXCEPTION 'shards must be between 1 and 1024' USING ERRCODE = 'invalid_parameter_value';
@@ -215,6 +216,12 @@ BEGIN
     EXECUTE 'SELECT logicalrelid FROM pg_dist_partition WHERE logicalrelid = to_regclass($1)' INTO rel USING format('%I.calls', tables_schema);
     IF rel IS NOT NULL THEN
         RETURN;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I.companies)', tables_schema) INTO filled;
+    IF filled THEN
+        RAISE EXCEPTION 'the tables of tenantcall are distributed before there are companies'
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = 'Their rows would pass the triggers of the shards once more.',
+                  HINT = 'Distribute the tables of a new database, and create companies and take in what they are to keep there.';
     END IF;
     PERFORM tenantcall.prepare_ddl();
     again := tenantcall.detach_foreign_keys(tables_schema);

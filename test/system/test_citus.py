@@ -277,6 +277,16 @@ def test_plans_have_one_shard(cloud):
     assert "Citus Adaptive" not in log.replace("call_at_home", "")
 
 
+def deliver(gateway, body):
+    """An event, sent again as the platform does: Citus cancels one that meets its dropping the
+    copies of shards that have moved, which locks the directory in an order of its own."""
+    while True:
+        try:
+            return gateway.event(body)
+        except psycopg.errors.DeadlockDetected:
+            time.sleep(0.1)
+
+
 @citus
 @pytest.mark.limit(240)
 @pytest.mark.parametrize("mode", ("block_writes", "force_logical"))
@@ -291,8 +301,8 @@ def test_moving_a_shard_loses_nothing(cloud, mode):
         gateway = cloud.world.gateway()
         while not stop.is_set():
             call = cloud.call(company, f"moving_{mode}_{name}{len(taken[name])}")
-            taken[name].append((gateway.event(call.started())["outcome"],
-                                gateway.event(call.ended())["status"]))
+            taken[name].append((deliver(gateway, call.started())["outcome"],
+                                deliver(gateway, call.ended())["status"]))
 
     def count():
         return sum(map(len, taken.values()))
@@ -398,3 +408,35 @@ def test_a_flooded_company_does_not_touch_another(cloud):
     print(f"p99 ratio {beside[-2] / alone[-2]:.2f}, {len(refused)} function calls of the flood")
     assert cloud.world.value(quiet, "SELECT tenantcall.allow('function_call')") is True
     assert refused.count("run") <= 202
+
+
+@citus
+def test_exporting_and_deleting(cloud):
+    """A company's rows are exported from its node, whichever node is asked; deleting is refused."""
+    company = cloud.company()
+    for number in range(2):
+        cloud.world.gateway().event(cloud.call(company, f"export_{number}").started())
+    shown = []
+    for node in cloud.stage.nodes:
+        with node.connect(role="cloud_admin", dbname=NAME, autocommit=True) as conn:
+            rows = conn.execute("SELECT relation, data ->> 'company_id' FROM "
+                                "tenantcall.export_company(%s)", [company.id]).fetchall()
+            assert {number for _, number in rows} == {str(company.id)}
+            shown.append(sorted(relation for relation, _ in rows))
+            with pytest.raises(psycopg.errors.FeatureNotSupported):
+                conn.execute("SELECT tenantcall.delete_company(%s)", [company.id])
+    assert shown[0] == shown[1] == shown[2]
+    assert [shown[0].count(f"telephony.{table}") for table in ("companies", "branches", "calls")] \
+        == [1, 1, 2]
+
+
+@citus
+def test_distributing_what_is_in_use(cloud):
+    """A database that has companies is refused, and stays as it is."""
+    name = cloud.stage.create_database("in_use")
+    coordinator = cloud.stage.coordinator
+    coordinator.sql("SELECT tenantcall.create_company('First', 'DE', 'Europe/Berlin')", dbname=name)
+    with coordinator.connect(dbname=name, autocommit=True) as conn:
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="before there are"):
+            conn.execute("SELECT tenantcall.distribute(4)")
+        assert conn.execute("SELECT count(*) FROM pg_dist_partition").fetchone()[0] == 0
