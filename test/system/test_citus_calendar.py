@@ -309,7 +309,7 @@ def test_orders_go_to_the_elected_node_alone(cloud, calcom):
     for node in cloud.stage.nodes:
         assert cloud.sql("SELECT sum(queued) FROM tenantcall.stat_outbox WHERE paused", node) == "1"
     claim = ("BEGIN; DELETE FROM tenantcall.outbox_pause; SELECT count(*) FROM "
-             "tenantcall.claim_orders({}, {}, 8, '{{}}', 10, 10); ROLLBACK")
+             "tenantcall.claim_orders(0, {}, {}, 8, '{{}}', 10, 10); ROLLBACK")
     assert place.result(appointment, "0")[0] == "pending"
     for asked, taken in (((int(generation) - 1, where), "0"), ((generation, 4711), "0"),
                          ((generation, where), "1")):
@@ -417,7 +417,8 @@ def test_health_of_the_elected_node(cloud):
         assert cloud.sql(health, node) == "0"
         assert cloud.sql("SELECT node_port FROM tenantcall.elected_node()", node) \
             == str(elected.port)
-    cloud.sql("UPDATE tenantcall.elected_nodes SET place = place + 1")
+    for node in cloud.stage.nodes:
+        cloud.sql("UPDATE tenantcall.elected_nodes SET place = place + 1", node)
     cloud.wait_for("copy", elected)
     for node in cloud.stage.nodes:
         assert cloud.sql(health, node) == "1"
