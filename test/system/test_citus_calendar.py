@@ -222,6 +222,9 @@ def test_another_node_is_elected(cloud, calcom):
     assert cloud.elect(other) == generation
     with cloud.world.connect("admin") as conn, pytest.raises(psycopg.errors.UndefinedObject):
         conn.execute("SELECT tenantcall.elect_node('127.0.0.1', 1)")
+    with other.connect(role=cloud.world.roles["admin"], dbname=NAME) as conn, \
+            pytest.raises(psycopg.errors.FeatureNotSupported, match="on the coordinator"):
+        conn.execute("SELECT tenantcall.elect_node('127.0.0.1', %s)", [other.port])
     appointments += [(place, place.book()) for place in places for _ in range(3)]
     cloud.wait_for("elected", other)
     cloud.wait_for("idle", one)
