@@ -18,8 +18,8 @@
 #include "act.h"
 #include "companies.h"
 #include "context.h"
-#include "stuck.h"
 #include "node.h"
+#include "stuck.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_company_stats);

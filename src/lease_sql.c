@@ -24,8 +24,8 @@
 #include "companies.h"
 #include "errors.h"
 #include "lease.h"
-#include "refusals.h"
 #include "node.h"
+#include "refusals.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_acquire_call_lease);

@@ -21,7 +21,7 @@ typedef enum TcNodePart
 } TcNodePart;
 
 extern void tc_node_init(void);
-extern bool tc_node_citus;			  /* is the library of Citus loaded? */
+extern bool tc_node_citus;			   /* is the library of Citus loaded? */
 extern bool tc_node_distributed(void); /* has distribute() run in this database? */
 
 /* The part of a table that is on this node, for the company (in context); *part is its kind. */

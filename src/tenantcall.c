@@ -24,6 +24,7 @@
 #include "lifecycle.h"
 #include "maintenance.h"
 #include "node.h"
+#include "node_move.h"
 #include "node_peer.h"
 #include "outbox.h"
 #include "outbox_flight.h"
@@ -56,6 +57,7 @@ _PG_init(void)
 	tc_key_init();
 	tc_node_init();
 	tc_node_peer_init();
+	tc_node_move_init();
 	tc_rate_init();
 	tc_token_init();
 	tc_token_setting_init();

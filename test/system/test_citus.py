@@ -280,45 +280,60 @@ def test_plans_have_one_shard(cloud):
 
 @citus
 @pytest.mark.limit(240)
-def test_moving_a_shard_loses_nothing(cloud):
-    """A company moves to the other worker while its calls come in."""
+@pytest.mark.parametrize("mode", ("block_writes", "force_logical"))
+def test_moving_a_shard_loses_nothing(cloud, mode):
+    """A company moves to the other worker while its calls come in and end."""
     company = cloud.company()
     source, stop = cloud.port(company), threading.Event()
     target = next(node.port for node in cloud.stage.workers if node.port != source)
-    taken = []
+    taken = {name: [] for name in "ab"}
 
-    def traffic():
+    def traffic(name):
         gateway = cloud.world.gateway()
         while not stop.is_set():
-            call = cloud.call(company, f"moving_{len(taken)}")
-            taken.append(gateway.event(call.started())["outcome"])
+            call = cloud.call(company, f"moving_{mode}_{name}{len(taken[name])}")
+            taken[name].append((gateway.event(call.started())["outcome"],
+                                gateway.event(call.ended())["status"]))
+
+    def count():
+        return sum(map(len, taken.values()))
 
     def move():
         try:
-            cloud.stage.coordinator.wait_until(lambda: len(taken) > 20, "calls")
+            cloud.stage.coordinator.wait_until(lambda: count() > 20, "calls")
             cloud.world.db.sql(
                 "SET citus.enable_unsafe_triggers = on; SELECT citus_move_shard_placement("
                 f"get_shard_id_for_distribution_column('telephony.calls', {company.id}), "
-                f"'127.0.0.1', {source}, '127.0.0.1', {target}, 'block_writes')")
-            so_far = len(taken)
-            cloud.stage.coordinator.wait_until(lambda: len(taken) > so_far + 20, "more calls")
+                f"'127.0.0.1', {source}, '127.0.0.1', {target}, '{mode}')")
+            so_far = count()
+            cloud.stage.coordinator.wait_until(lambda: count() > so_far + 20, "more calls")
         finally:
             stop.set()
 
-    in_parallel(traffic, move)
+    in_parallel(lambda: traffic("a"), lambda: traffic("b"), move)
     assert cloud.port(company) == target
-    assert set(taken) == {"applied"}
-    assert cloud.calls(company) == len(taken)
-    gateway = cloud.world.gateway()
-    assert gateway.event(cloud.call(company, "moving_0").ended())["status"] == "completed"
-    assert gateway.event(cloud.call(company, "moving_0").started())["outcome"] == "duplicate"
-    events = cloud.world.value(company, "SELECT count(*) FROM telephony.call_events "
-                                        "WHERE company_id = %s", [company.id])
-    assert events == len(taken) + 1
+    assert {pair for pairs in taken.values() for pair in pairs} == {("applied", "completed")}
+    for table, rows in (("calls", 1), ("call_events", 2), ("call_transitions", 3)):
+        found, distinct = cloud.world.see(
+            company, f"SELECT count(*), count(DISTINCT c) FROM telephony.{table} AS c "
+                     "WHERE company_id = %s", [company.id])[0]
+        assert (found, distinct) == (rows * count(), rows * count()), table
+    gateway, first = cloud.world.gateway(), cloud.call(company, f"moving_{mode}_a0")
+    assert gateway.event(first.analyzed())["status"] == "analyzed"
+    assert gateway.event(first.started())["outcome"] == "duplicate"
+    role = cloud.node(company).sql("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'citus_shard_%'")
+    assert role == "0"
+    cloud.world.admin.execute(
+        "SELECT tenantcall.set_rate_policy('function_call', 2, '1 day', 2, company_id => %s)",
+        [company.id])
+    allow = "SELECT tenantcall.allow('function_call')"
+    assert cloud.world.value(company, allow) is True
     with cloud.at_home(company, "app") as conn, conn.transaction():
         conn.execute("SELECT tenantcall.enter_token(%s)", [cloud.world.token(company)])
-        assert conn.execute("SELECT status FROM tenantcall.call_context('moving_1')").fetchone() \
-            == ("ongoing",)
+        assert conn.execute("SELECT status FROM tenantcall.call_context(%s)",
+                            [f"moving_{mode}_a1"]).fetchone() == ("completed",)
+        assert conn.execute(allow).fetchone()[0] is True
+    assert cloud.world.value(company, allow) is False
 
 
 @citus
