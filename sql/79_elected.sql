@@ -1,7 +1,7 @@
 -- 79_elected.sql: the one node of a Citus cluster that speaks to calendars
 
--- One row, of which distribute() makes a copy on every node.  Not dumped: a copy of the cluster is
--- another one.
+-- One row, which each node has of its own: what it was told of the newest election.  Not dumped: a
+-- copy of the cluster is another one.
 CREATE TABLE tenantcall.elected_nodes
 (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
@@ -41,15 +41,37 @@ CREATE FUNCTION tenantcall.slot_answer(company_id bigint, event_type_id bigint, 
 COMMENT ON FUNCTION tenantcall.slot_answer(bigint, bigint, bigint, integer, bigint, bigint, text, text, bigint, bigint) IS 'internal: a calendar''s answer, for another node';
 REVOKE ALL ON FUNCTION tenantcall.slot_answer(bigint, bigint, bigint, integer, bigint, bigint, text, text, bigint, bigint) FROM PUBLIC;
 
-CREATE FUNCTION tenantcall.claim_orders(generation bigint, place bigint, most integer, busy_credentials text[],
+CREATE FUNCTION tenantcall.note_election(node integer, previous integer, place bigint, generation bigint, since timestamptz) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+BEGIN
+    INSERT INTO tenantcall.elected_nodes AS e (node, previous, place, generation, since)
+    VALUES (note_election.node, note_election.previous, note_election.place, note_election.generation, note_election.since)
+    ON CONFLICT (singleton) DO UPDATE SET node = excluded.node, previous = excluded.previous, place = excluded.place,
+        generation = excluded.generation, since = excluded.since
+    WHERE e.generation < excluded.generation;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.note_election(integer, integer, bigint, bigint, timestamptz) IS 'internal: tells this node of an election, unless it knows of a newer one';
+REVOKE ALL ON FUNCTION tenantcall.note_election(integer, integer, bigint, bigint, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.newest_election() RETURNS text
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp
+    RETURN (SELECT concat_ws(' ', e.generation, e.node, e.place) FROM tenantcall.elected_nodes AS e);
+COMMENT ON FUNCTION tenantcall.newest_election() IS 'internal: generation, node and place of the election that this node knows of';
+REVOKE ALL ON FUNCTION tenantcall.newest_election() FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.claim_orders(node integer, generation bigint, place bigint, most integer, busy_credentials text[],
                                         lease double precision, settle double precision)
     RETURNS TABLE (company_id bigint, outbox_id bigint, credential text, attempt integer, last_attempt integer, looks boolean,
                    appointment_id bigint, kind text, key text, request text, status text, uid text, old_uid text, email text,
                    event_type_id bigint, starts_at timestamptz, ends_at timestamptz, refused boolean, sent_before boolean,
                    settled boolean, overdue boolean)
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_claim_orders';
-COMMENT ON FUNCTION tenantcall.claim_orders(bigint, bigint, integer, text[], double precision, double precision) IS 'internal: gives orders of this node to the elected one';
-REVOKE ALL ON FUNCTION tenantcall.claim_orders(bigint, bigint, integer, text[], double precision, double precision) FROM PUBLIC;
+COMMENT ON FUNCTION tenantcall.claim_orders(integer, bigint, bigint, integer, text[], double precision, double precision) IS 'internal: gives orders of this node to the elected one';
+REVOKE ALL ON FUNCTION tenantcall.claim_orders(integer, bigint, bigint, integer, text[], double precision, double precision) FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.orders_due() RETURNS timestamptz
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_orders_due';
@@ -87,19 +109,44 @@ CREATE FUNCTION tenantcall.elected_node() RETURNS TABLE (node_name text, node_po
 COMMENT ON FUNCTION tenantcall.elected_node() IS 'the node of a Citus cluster that speaks to calendars, and what this node''s HTTP worker does about them';
 REVOKE ALL ON FUNCTION tenantcall.elected_node() FROM PUBLIC;
 
--- Moves the election; the rest of elect_node().
+-- Asks all other active nodes one question; those that do not answer are not ok.
+CREATE FUNCTION tenantcall.ask_nodes(command text) RETURNS TABLE (node_name text, node_port integer, ok boolean, answer text)
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp SET citus.node_connection_timeout = '2s' AS $$
+BEGIN
+    RETURN QUERY EXECUTE
+        'SELECT r.* FROM (SELECT array_agg(n.nodename::text) AS names, array_agg(n.nodeport) AS ports, array_agg($1) AS commands '
+        'FROM pg_dist_node AS n WHERE n.noderole = ''primary'' AND n.isactive '
+        'AND n.groupid <> (SELECT l.groupid FROM pg_dist_local_group AS l) HAVING count(*) > 0) AS a '
+        'CROSS JOIN LATERAL master_run_on_worker(a.names, a.ports, a.commands, true) AS r' USING command;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.ask_nodes(text) IS 'internal: part of elect_node()';
+REVOKE ALL ON FUNCTION tenantcall.ask_nodes(text) FROM PUBLIC;
+
+-- Moves the election; the rest of elect_node().  On the coordinator alone, one at a time, so that no
+-- two have the same number; nodes that cannot be told learn of it from the elected one.
 CREATE FUNCTION tenantcall.move_election(node_name text, node_port integer) RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
 DECLARE
     elected tenantcall.elected_nodes%ROWTYPE;
     number integer;
+    here integer;
     reply record;
+    there bigint;
+    newest bigint;
 BEGIN
+    LOCK TABLE tenantcall.elected_nodes IN SHARE ROW EXCLUSIVE MODE;
     SELECT * INTO elected FROM tenantcall.elected_nodes;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the tables of tenantcall are not distributed' USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = 'A server by itself speaks to calendars; on a Citus cluster call tenantcall.distribute().';
+    END IF;
+    EXECUTE 'SELECT groupid FROM pg_dist_local_group' INTO here;
+    IF here <> 0 THEN
+        RAISE EXCEPTION 'nodes are elected on the coordinator' USING ERRCODE = 'feature_not_supported',
+            HINT = 'Connect to the coordinator of the cluster.';
     END IF;
     EXECUTE 'SELECT groupid FROM pg_dist_node WHERE nodename = $1 AND nodeport = $2 AND noderole = ''primary'' AND isactive'
         INTO number USING node_name, node_port;
@@ -114,13 +161,24 @@ BEGIN
             DETAIL = CASE WHEN reply.success THEN 'No HTTP worker is to run in this database there.' ELSE reply.result END,
             HINT = 'Name the database in tenantcall.worker_databases there, and restart it.';
     END IF;
-    IF elected.node = number AND elected.place = split_part(reply.result, ' ', 2)::bigint THEN
+    there := split_part(reply.result, ' ', 2)::bigint;
+    SELECT greatest(elected.generation, max(split_part(a.answer, ' ', 1)::bigint)) INTO newest
+    FROM tenantcall.ask_nodes('SELECT tenantcall.newest_election()') AS a WHERE a.ok AND a.answer <> '';
+    IF elected.node = number AND elected.place = there AND elected.generation = newest THEN
         RETURN elected.generation;
     END IF;
-    EXECUTE 'UPDATE tenantcall.elected_nodes SET node = $1, previous = node, place = $2, generation = generation + 1, since = $3 '
-            'RETURNING generation' INTO elected.generation
-        USING number, split_part(reply.result, ' ', 2)::bigint, clock_timestamp();
-    RETURN elected.generation;
+    PERFORM tenantcall.note_election(number, elected.node, there, newest + 1, clock_timestamp());
+    FOR reply IN SELECT a.node_name AS name, a.node_port AS port, a.ok, a.answer
+                 FROM tenantcall.ask_nodes(format('SELECT tenantcall.note_election(%s, %s, %s, %s, %L)', number, elected.node, there,
+                                                  newest + 1, clock_timestamp())) AS a WHERE NOT a.ok LOOP
+        IF (reply.name, reply.port) = (move_election.node_name, move_election.node_port) THEN
+            RAISE EXCEPTION 'node %:% could not be told of its election', reply.name, reply.port
+                USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = reply.answer;
+        END IF;
+        RAISE WARNING 'node %:% could not be told of the election', reply.name, reply.port
+            USING DETAIL = reply.answer, HINT = 'It learns of it from the elected node when it can be reached.';
+    END LOOP;
+    RETURN newest + 1;
 END
 $$;
 COMMENT ON FUNCTION tenantcall.move_election(text, integer) IS 'internal: part of elect_node()';

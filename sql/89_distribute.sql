@@ -181,7 +181,7 @@ $$;
 COMMENT ON FUNCTION tenantcall.require_shard_lock(text) IS 'internal: part of distribute()';
 REVOKE ALL ON FUNCTION tenantcall.require_shard_lock(text) FROM PUBLIC;
 
--- Where the workers are: what is ordered there was never ordered elsewhere.
+-- Where the nodes are: what is ordered there was never ordered elsewhere.  The coordinator is elected.
 CREATE FUNCTION tenantcall.note_places() RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
@@ -189,7 +189,9 @@ DECLARE
     failed text;
 BEGIN
     EXECUTE 'SELECT string_agg(format(''%s:%s %s'', nodename, nodeport, result), ''; '') FROM run_command_on_workers($1) WHERE NOT success'
-        INTO failed USING 'INSERT INTO tenantcall.outbox_home (place) VALUES (tenantcall.outbox_place()) ON CONFLICT DO NOTHING';
+        INTO failed USING format('WITH home AS (INSERT INTO tenantcall.outbox_home (place) VALUES (tenantcall.outbox_place()) ON CONFLICT DO NOTHING) '
+                                 'SELECT tenantcall.note_election(0, NULL, %s, 1, %L)', tenantcall.outbox_place(), clock_timestamp());
+    PERFORM tenantcall.note_election(0, NULL, tenantcall.outbox_place(), 1, clock_timestamp());
     IF failed IS NOT NULL THEN
         RAISE EXCEPTION 'the nodes cannot note where they are' USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = failed;
     END IF;
@@ -229,9 +231,8 @@ BEGIN
     FOREACH statement IN ARRAY ARRAY['companies', 'branches', 'phone_numbers', 'agents'] LOOP
         EXECUTE format('SELECT create_reference_table(%L)', format('%I.%I', tables_schema, statement));
     END LOOP;
-    INSERT INTO tenantcall.elected_nodes (node, place, generation, since) VALUES (0, tenantcall.outbox_place(), 1, clock_timestamp());
     FOREACH statement IN ARRAY ARRAY['installation', 'secrets', 'rate_policies', 'lifecycle_states', 'lifecycle_transitions',
-                                     'disconnection_reasons', 'concurrency_policies', 'outbox_pause', 'elected_nodes'] LOOP
+                                     'disconnection_reasons', 'concurrency_policies', 'outbox_pause'] LOOP
         EXECUTE format('SELECT create_reference_table(%L)', format('tenantcall.%I', statement));
     END LOOP;
     EXECUTE format('SELECT create_distributed_table(%L, ''company_id'', colocate_with => ''none'', shard_count => %s)',

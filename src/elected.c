@@ -2,15 +2,18 @@
  * elected.c
  *		The one node of a Citus cluster that speaks to calendars.
  *
- *		elect_node() --> tenantcall.elected_nodes (one row, a copy on each node)
+ *		elect_node() --> tenantcall.elected_nodes (one row on each node, told to all)
  *			--> its worker takes orders on all nodes, and sends them
  *			--> the others' workers send nothing; they tell it when there is work
  *
  * So there is one sender, and one place where the requests of an account are counted.  What holds
  * when another node is elected, or the elected one is cut off:
  *
- * - An order is taken on the node of its company, which compares generation and place with its own
- *   copy of the row: whoever is not elected any more gets none from the election's commit on.
+ * - An order is taken on the node of its company, in a transaction of that node, by one: this alone
+ *   keeps it from being sent twice.
+ * - That node compares generation and place with its row: whoever is not elected any more gets none
+ *   from the moment on at which the node was told.  Nodes that could not be told learn of it from
+ *   the elected one, and an elected one that was cut off from the others when it asks them.
  * - What was taken before is leased, and sent before the lease ends or not at all: its deadline
  *   counts from before it was asked for (outbox_send.c).
  * - The successor begins when the predecessor says that nothing is under way any more, or cannot
@@ -21,10 +24,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "act.h"
 #include "elected.h"
 #include "errors.h"
 #include "http.h"
@@ -45,6 +50,12 @@
 #define NS_PER_MS INT64CONST(1000000)
 #define LOOK_MS 250						 /* while it waits for its predecessor */
 #define LONG_AGO (10 * USECS_PER_MINUTE) /* an election whose predecessor has surely ended */
+
+static TcStatement note_election = {
+	.sql = "SELECT tenantcall.note_election($1, $2, $3, $4, $5)",
+	.nparams = 5,
+	.types = {INT4OID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID},
+};
 
 static TcDuty duty = TC_DUTY_UNKNOWN;
 static int64 taking_over = 0; /* generation that this worker waits to begin, or began, with */
@@ -99,6 +110,57 @@ tc_elected_elsewhere(TcElected *elected)
 	return unlikely(tc_node_citus) && tc_elected(elected) && elected->node != tc_node_number();
 }
 
+/* This node hears of an election. */
+void
+tc_elected_note(int node, int64 place, int64 generation)
+{
+	TcElected before;
+	TcParams params = {0};
+	bool any = tc_elected(&before);
+	TcAct act;
+
+	if (any && before.generation >= generation)
+		return;
+	tc_param_datum(&params, Int32GetDatum(node), false);
+	tc_param_datum(&params, Int32GetDatum(before.node), !any);
+	tc_param_datum(&params, Int64GetDatum(place), false);
+	tc_param_int8(&params, generation);
+	tc_param_datum(&params, TimestampTzGetDatum(GetCurrentTimestamp()), false);
+	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
+	(void) tc_execute(&note_election, &params);
+	tc_act_end(&act);
+}
+
+/* The same of what another node knows: "generation node place", or nothing. */
+void
+tc_elected_hear(const char *newest)
+{
+	char *at;
+	int64 generation;
+	int node;
+
+	if (newest == NULL || newest[0] == '\0')
+		return;
+	generation = strtoll(newest, &at, 10);
+	node = (int) strtol(at, &at, 10);
+	tc_elected_note(node, strtoll(at, NULL, 10), generation);
+}
+
+/* Hears of elections that were held while this node could not be told. */
+static void
+ask_others(void)
+{
+	TcNodeReply *replies;
+	int count;
+
+	replies = tc_node_run_all("SELECT tenantcall.newest_election()", NULL, 0, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (replies[i].ok)
+			tc_elected_hear(replies[i].text);
+	}
+}
+
 /* Raises if it is another node. */
 void
 tc_require_elected(void)
@@ -145,6 +207,8 @@ find_duty(void)
 		{
 			taking_over = elected.generation;
 			waits_since = tc_http_now();
+			ask_others();
+			return TC_DUTY_TAKES_OVER;
 		}
 		if (waits_since != 0 && !predecessor_ended(&elected))
 			return TC_DUTY_TAKES_OVER;

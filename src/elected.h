@@ -26,6 +26,10 @@ extern bool tc_elected(TcElected *elected);
 extern bool tc_elected_elsewhere(TcElected *elected);
 extern void tc_require_elected(void); /* raises if it is */
 
+/* This node hears of an election: from the one that won it, or as newest_election() says it. */
+extern void tc_elected_note(int node, int64 place, int64 generation);
+extern void tc_elected_hear(const char *newest);
+
 /* What this node's worker does about calendars. */
 typedef enum TcDuty
 {

@@ -31,7 +31,8 @@ extern bool tc_node_each_group(bool (*work)(void *arg), void *arg, bool hold);
  */
 extern char *tc_node_run(int node, const char *command, char **error);
 
-/* The same on several nodes at once; one value for each that answers. */
+/* The same on all other nodes at once (but NULL), or on those with shards but some; their replies.
+ */
 typedef struct TcNodeReply
 {
 	int node;

@@ -29,21 +29,21 @@ static TcStatement run_one = {
 	.nparams = 2,
 	.types = {INT4OID, TEXTOID},
 };
-/* All that have shards of ours, but for this one and those that are named. */
+/* All, or those that have shards of ours, but for this one and those that are named. */
 static TcStatement run_all = {
 	.sql = "WITH there AS MATERIALIZED (SELECT n.groupid, n.nodename::text AS name, n.nodeport "
 		   "FROM pg_catalog.pg_dist_node AS n WHERE n.noderole = 'primary' AND n.isactive "
-		   "AND n.groupid <> $3 AND n.groupid <> ALL ($2) AND EXISTS ("
+		   "AND n.groupid <> $3 AND n.groupid <> ALL ($2) AND ($4 OR EXISTS ("
 		   "SELECT 1 FROM pg_catalog.pg_dist_placement AS p "
 		   "JOIN pg_catalog.pg_dist_shard AS s USING (shardid) WHERE p.groupid = n.groupid "
-		   "AND s.logicalrelid = 'tenantcall.outbox_due'::regclass)) "
+		   "AND s.logicalrelid = 'tenantcall.outbox_due'::regclass))) "
 		   "SELECT t.groupid, r.success, r.result FROM (SELECT array_agg(t.name) AS names, "
 		   "array_agg(t.nodeport) AS ports, array_agg($1) AS commands FROM there AS t "
 		   "HAVING count(*) > 0) AS a "
 		   "CROSS JOIN LATERAL pg_catalog.master_run_on_worker(a.names, a.ports, a.commands, true) "
 		   "AS r JOIN there AS t ON t.name = r.node_name AND t.nodeport = r.node_port",
-	.nparams = 3,
-	.types = {TEXTOID, INT4ARRAYOID, INT4OID},
+	.nparams = 4,
+	.types = {TEXTOID, INT4ARRAYOID, INT4OID, BOOLOID},
 };
 
 /* Takes the replies out of the result, into the caller's memory. */
@@ -97,7 +97,7 @@ tc_node_run(int node, const char *command, char **error)
 	return NULL;
 }
 
-/* The same on all nodes that have shards, but for this one and those named. */
+/* The same on all other nodes, or on those that have shards, but for those named. */
 TcNodeReply *
 tc_node_run_all(const char *command, const int *but, int nbut, int *count)
 {
@@ -115,6 +115,7 @@ tc_node_run_all(const char *command, const int *but, int nbut, int *count)
 					   construct_array(excluded, nbut, INT4OID, sizeof(int32), true, TYPALIGN_INT)),
 				   false);
 	tc_param_datum(&params, Int32GetDatum(tc_node_number()), false);
+	tc_param_datum(&params, BoolGetDatum(but == NULL), false);
 	begin(&act);
 	*count = (int) tc_execute(&run_all, &params);
 	replies = take_replies(*count, caller);

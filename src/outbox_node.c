@@ -44,7 +44,7 @@ PG_FUNCTION_INFO_V1(tc_record_order);
 
 #define MAX_NODES 32 /* that orders are claimed on at a time */
 #define MAX_CLAIMED 256
-#define LONGEST_WAIT "1s" /* for locks, while the elected node's worker waits for us */
+#define LONGEST_WAIT "250ms" /* for locks, while the elected node's worker waits for us */
 #define N_FLIGHT_COLUMNS 21
 
 /* A node that does not answer. */
@@ -70,20 +70,25 @@ static TcStatement read_claimed = {
 	.types = {TEXTOID},
 };
 static TcStatement read_due = {
-	.sql = "SELECT ($1::jsonb ->> 'due')::timestamptz",
+	.sql = "SELECT ($1::jsonb ->> 'due')::timestamptz, $1::jsonb ->> 'election'",
 	.nparams = 1,
 	.types = {TEXTOID},
 };
 
 /* --- on the company's node ----------------------------------------------------------------- */
 
-/* Is the caller the node that is elected, as far as is known here? */
+/* Is the caller the node that is elected?  This node may not have heard of it yet. */
 static bool
-caller_is_elected(int64 generation, int64 place)
+caller_is_elected(int node, int64 generation, int64 place)
 {
 	TcElected elected;
 
-	return tc_elected(&elected) && elected.generation == generation && elected.place == place;
+	if (!tc_elected(&elected) || elected.generation < generation)
+	{
+		tc_elected_note(node, place, generation);
+		return true;
+	}
+	return elected.generation == generation && elected.place == place;
 }
 
 /* A text or NULL. */
@@ -126,21 +131,22 @@ put_flight(ReturnSetInfo *info, const TcFlight *flight)
 	tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
 }
 
-/* claim_orders(generation, place, most, busy, lease, settle) -> orders, for the elected node */
+/* claim_orders(node, generation, place, most, busy, lease, settle) -> orders, for the elected node
+ */
 Datum
 tc_claim_orders(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
-	TcClaim claim = {.most = Min(PG_GETARG_INT32(2), MAX_CLAIMED),
-					 .busy_credentials = PG_GETARG_ARRAYTYPE_P(3),
-					 .lease = PG_GETARG_FLOAT8(4),
-					 .settle = PG_GETARG_FLOAT8(5)};
+	TcClaim claim = {.most = Min(PG_GETARG_INT32(3), MAX_CLAIMED),
+					 .busy_credentials = PG_GETARG_ARRAYTYPE_P(4),
+					 .lease = PG_GETARG_FLOAT8(5),
+					 .settle = PG_GETARG_FLOAT8(6)};
 	TcFlight *flights[MAX_CLAIMED];
 	int count;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (tc_telephony() == NULL || claim.most <= 0 ||
-		!caller_is_elected(PG_GETARG_INT64(0), PG_GETARG_INT64(1)))
+		!caller_is_elected(PG_GETARG_INT32(0), PG_GETARG_INT64(1), PG_GETARG_INT64(2)))
 		return (Datum) 0;
 	SetConfigOption("lock_timeout", LONGEST_WAIT, PGC_USERSET, PGC_S_SESSION);
 	tc_outbox_move_in();
@@ -306,6 +312,7 @@ take_reply(const char *text, int room, TcFlight **flights, TimestampTz *due)
 	next = tc_result_datum(1, &isnull);
 	if (!isnull && (*due == 0 || DatumGetTimestampTz(next) < *due))
 		*due = DatumGetTimestampTz(next);
+	tc_elected_hear(tc_result_text(2));
 	tc_act_end(&act);
 	return count;
 }
@@ -327,10 +334,12 @@ tc_outbox_claim_elsewhere(const TcClaim *claim, TcFlight **flights, int room, Ti
 	replies = tc_node_run_all(
 		psprintf(
 			"SELECT pg_catalog.jsonb_build_object('orders', (SELECT "
-			"coalesce(pg_catalog.jsonb_agg(o), '[]') FROM tenantcall.claim_orders(" INT64_FORMAT
-			", " INT64_FORMAT ", %d, %s, %g, %g) AS o), 'due', tenantcall.orders_due())",
-			elected.generation, elected.place, Min(claim->most, Max(1, room / MAX_NODES)),
-			quote_literal_cstr(busy), claim->lease, claim->settle),
+			"coalesce(pg_catalog.jsonb_agg(o), '[]') FROM tenantcall.claim_orders(%d, " INT64_FORMAT
+			", " INT64_FORMAT ", %d, %s, %g, %g) AS o), 'due', tenantcall.orders_due(), "
+			"'election', tenantcall.newest_election())",
+			elected.node, elected.generation, elected.place,
+			Min(claim->most, Max(1, room / MAX_NODES)), quote_literal_cstr(busy), claim->lease,
+			claim->settle),
 		nodes, nnodes, &nreplies);
 	for (int i = 0; i < nreplies; i++)
 	{

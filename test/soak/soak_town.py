@@ -79,6 +79,11 @@ class Town:
         """Does the server take connections?"""
         return self.cluster.psql("-c", "SELECT 1", dbname=DATABASE).returncode == 0
 
+    def checkpointer(self):
+        """The process that is another after a crash, or None while nobody can ask."""
+        found = self.cluster.psql("-Atc", "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'", dbname=DATABASE)
+        return int(found.stdout) if found.returncode == 0 and found.stdout.strip() else None
+
     def pid(self, kind):
         """The process of a background worker, or None."""
         pid = self.sql(f"SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'tenantcall {kind}'")

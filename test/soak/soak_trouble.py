@@ -57,13 +57,27 @@ class Storm:
             self.town.cluster.kill9()
             self.town.cluster.start()
         else:
-            pid = self.victim(what)
+            pid, before = self.victim(what), self.town.checkpointer()
             if pid is None:
                 return
-            os.kill(pid, signal.SIGKILL if how == "kill" else signal.SIGTERM)
+            try:
+                os.kill(pid, signal.SIGKILL if how == "kill" else signal.SIGTERM)
+            except ProcessLookupError:
+                return  # it ended by itself
+            if how == "kill":
+                self.await_crash(before)
         self.town.cluster.wait_until(self.town.up, "the server to be there again", 120)
         if kind in CRASHES:
             self.journal.crashes.append((begun, time.monotonic()))
+
+    def await_crash(self, before):
+        """Waits until the server has noticed: until then it goes on taking connections, and with what it has in memory.
+
+        Whoever ended by himself just then brings about no crash, so there is an end to waiting.
+        """
+        noticed_by = time.monotonic() + 30
+        while time.monotonic() < noticed_by and self.town.checkpointer() in (before, None):
+            time.sleep(0.02)
 
     def victim(self, what):
         """The process to be ended, or None."""

@@ -35,6 +35,7 @@ def test_distribute_refuses_without_citus(db):
 def test_company_node_without_citus(db):
     """A server by itself is the home of every company."""
     assert db.sql("SELECT * FROM tenantcall.company_node(1)") == "||t"
+    assert db.sql("SELECT * FROM tenantcall.elected_node()") in ("||t|||no worker", "||t|||alone")
 
 
 @pytest.fixture(scope="module", name="stage")

@@ -161,7 +161,8 @@ def test_settings(db):
 def test_examples():
     """Every function of the reference is called in a block that is run."""
     text = "".join(block.text for block in all_blocks() if block.language in ("sql", "python"))
-    on_citus = {"distribute", "distribute_roles", "company_node", "call_at_home"}  # test_citus.py
+    on_citus = {"distribute", "distribute_roles", "company_node", "call_at_home", "elect_node",
+                "elected_node"}  # test_citus*.py
     missing = {name for name, *_ in documented_functions()
                if f"tenantcall.{name}(" not in text and name not in on_citus}
     assert missing == set()
