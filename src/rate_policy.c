@@ -25,7 +25,6 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "commands/trigger.h"
@@ -42,6 +41,7 @@
 #include "node.h"
 #include "rate_args.h"
 #include "rate_policy.h"
+#include "rate_table.h"
 #include "ready.h"
 
 #define MAX_CACHED 1024	  /* limits kept; beyond, the cache starts over */
@@ -140,23 +140,6 @@ relation_oid(Oid schema, const char *name)
 	return oid;
 }
 
-/* The index of policies: of a copy, the one that is its only one. */
-static Oid
-index_oid(Oid policies, Oid index)
-{
-	Relation rel;
-	List *indexes;
-
-	if (IndexGetRelation(index, false) == policies)
-		return index;
-	rel = table_open(policies, AccessShareLock);
-	indexes = RelationGetIndexList(rel);
-	table_close(rel, NoLock);
-	if (list_length(indexes) != 1)
-		elog(ERROR, "rate policies have %d indexes", list_length(indexes));
-	return linitial_oid(indexes);
-}
-
 /* Empties the cache, or makes it. */
 static void
 reset_cache(void)
@@ -176,7 +159,7 @@ reset_cache(void)
 	cache_valid = true;
 	schema = get_namespace_oid("tenantcall", false);
 	policies_oid = tc_node_copy(relation_oid(schema, "rate_policies"));
-	policies_index_oid = index_oid(policies_oid, relation_oid(schema, "rate_policies_key"));
+	policies_index_oid = tc_node_index(policies_oid, relation_oid(schema, "rate_policies_key"));
 	defaults_oid = relation_oid(schema, "rate_policy_defaults");
 	defaults_index_oid = relation_oid(schema, "rate_policy_defaults_key");
 
@@ -373,6 +356,7 @@ enter(const CacheKey *key, const Gathering *gathering)
 	{
 		limits[i].more = n - 1 - i;
 		limits[i].together = n > 1 || limits[i].pause > 0;
+		limits[i].stamp = tc_rate_stamp(limits[i].version, &limits[i].math);
 	}
 	entry = hash_search(cache, key, HASH_ENTER, NULL);
 	entry->has_finer = gathering->finer;
@@ -443,18 +427,12 @@ entry_for(CacheKey *key, const TcRateWho *who)
 	return key->branch_id != 0 || key->number[0] != '\0' ? cached(key) : entry;
 }
 
-/* The policy as it holds for the tenant.  Valid until the next call. */
-const TcRateLimit *
-tc_rate_limit(const char *policy, int length, const TcRateWho *who)
+/* Looks a policy up, and remembers the answer if it may well be the next one, too. */
+static pg_noinline const TcRateLimit *
+look_up(const char *policy, int length, const TcRateWho *who)
 {
 	CacheKey key = {0};
 	CacheEntry *entry;
-
-	AcceptInvalidationMessages();
-	if (likely(cache_valid && last_hit != NULL && last_length == length &&
-			   (last_for_all || last_hit->key.company_id == who->tenant->company_id) &&
-			   memcmp(last_hit->key.policy, policy, length) == 0))
-		return last_hit->limits;
 
 	if (length < 1 || length >= TC_RATE_NAME_LEN)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -473,6 +451,18 @@ tc_rate_limit(const char *policy, int length, const TcRateWho *who)
 		last_for_all = key.company_id == DEFAULT_COMPANY && !entry->has_finer;
 	}
 	return entry->limits;
+}
+
+/* The policy as it holds for the tenant.  Valid until the next call. */
+const TcRateLimit *
+tc_rate_limit(const char *policy, int length, const TcRateWho *who)
+{
+	AcceptInvalidationMessages();
+	if (likely(cache_valid && last_hit != NULL && last_length == length &&
+			   (last_for_all || last_hit->key.company_id == who->tenant->company_id) &&
+			   memcmp(last_hit->key.policy, policy, length) == 0))
+		return last_hit->limits;
+	return look_up(policy, length, who);
 }
 
 PG_FUNCTION_INFO_V1(tc_rate_policy_changed);
