@@ -30,6 +30,7 @@ extern Oid tc_node_part_of(Oid relid, int64 company_id, TcNodePart *part);
 
 /* The same for tables whose copy is on every node; an ordinary table is its own. */
 extern Oid tc_node_copy(Oid relid);
+extern Oid tc_node_index(Oid relid, Oid index); /* that of a copy */
 
 /* The table that a shard belongs to; any other relation is its own.  Is it the tenants'? */
 extern Oid tc_node_whole(Oid relid);

@@ -4,6 +4,11 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "catalog/index.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
 #include "node.h"
 #include "node_map.h"
 
@@ -15,6 +20,23 @@ tc_node_copy(Oid relid)
 	Oid copy = OidIsValid(relid) ? tc_node_part(relid, &part) : InvalidOid;
 
 	return OidIsValid(copy) ? copy : relid;
+}
+
+/* The index of a table; of a copy the one that is its only one. */
+Oid
+tc_node_index(Oid relid, Oid index)
+{
+	Relation rel;
+	List *indexes;
+
+	if (IndexGetRelation(index, false) == relid)
+		return index;
+	rel = table_open(relid, AccessShareLock);
+	indexes = RelationGetIndexList(rel);
+	table_close(rel, NoLock);
+	if (list_length(indexes) != 1)
+		elog(ERROR, "a copy has %d indexes", list_length(indexes));
+	return linitial_oid(indexes);
 }
 
 /* The table that a shard belongs to. */

@@ -25,7 +25,6 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "commands/trigger.h"
@@ -141,23 +140,6 @@ relation_oid(Oid schema, const char *name)
 	return oid;
 }
 
-/* The index of policies: of a copy, the one that is its only one. */
-static Oid
-index_oid(Oid policies, Oid index)
-{
-	Relation rel;
-	List *indexes;
-
-	if (IndexGetRelation(index, false) == policies)
-		return index;
-	rel = table_open(policies, AccessShareLock);
-	indexes = RelationGetIndexList(rel);
-	table_close(rel, NoLock);
-	if (list_length(indexes) != 1)
-		elog(ERROR, "rate policies have %d indexes", list_length(indexes));
-	return linitial_oid(indexes);
-}
-
 /* Empties the cache, or makes it. */
 static void
 reset_cache(void)
@@ -177,7 +159,7 @@ reset_cache(void)
 	cache_valid = true;
 	schema = get_namespace_oid("tenantcall", false);
 	policies_oid = tc_node_copy(relation_oid(schema, "rate_policies"));
-	policies_index_oid = index_oid(policies_oid, relation_oid(schema, "rate_policies_key"));
+	policies_index_oid = tc_node_index(policies_oid, relation_oid(schema, "rate_policies_key"));
 	defaults_oid = relation_oid(schema, "rate_policy_defaults");
 	defaults_index_oid = relation_oid(schema, "rate_policy_defaults_key");
 
