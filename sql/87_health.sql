@@ -1,4 +1,4 @@
--- 87_health.sql: health(), what is wrong, since when, and what to do: the server, keys and limits
+-- 87_health.sql: health(), what is wrong, since when, and what to do: the server, keys, buckets and locks
 --
 -- Each function health_...() is one matter.  They run as the extension's owner, within health(),
 -- and are bounded: by the number of companies, credentials and policies, and by indexes on a day.
@@ -29,10 +29,9 @@ CREATE FUNCTION tenantcall.health_findings() RETURNS SETOF tenantcall.health_fin
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 DECLARE
-    checks text[] := ARRAY['key_file', 'keys', 'signatures', 'settings', 'snapshot', 'floods', 'bucket_table', 'calendars',
+    checks text[] := ARRAY['key_file', 'keys', 'signatures', 'settings', 'snapshot', 'companies', 'bucket_table', 'calendars',
                            'locks', 'scoped'];
-    of_tables text[] := ARRAY['worker', 'credentials', 'outbox', 'pause', 'stuck', 'leases', 'companies', 'quarantine',
-                              'partitions', 'maintenance'];
+    of_tables text[] := ARRAY['worker', 'outbox', 'pause', 'stuck', 'leases', 'quarantine', 'partitions', 'maintenance'];
     check_name text;
     found tenantcall.health_finding;
     bad boolean := false;
@@ -177,30 +176,6 @@ CREATE FUNCTION tenantcall.health_policy(policy text, bandwidth text, company_id
 $$;
 COMMENT ON FUNCTION tenantcall.health_policy(text, text, bigint) IS 'internal: part of health()';
 REVOKE ALL ON FUNCTION tenantcall.health_policy(text, text, bigint) FROM PUBLIC;
-
--- Companies that are refused by a rate limit now.
-CREATE FUNCTION tenantcall.health_floods() RETURNS SETOF tenantcall.health_finding
-    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
-    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
-    SELECT 'warning',
-           format('%s floods: %s refused by policy %s', CASE WHEN b.company_id IS NULL THEN 'somebody of no company'
-                      ELSE format('company %s%s', b.company_id, coalesce(' (' || c.name || ')', '')) END,
-                  b.denied, concat_ws('.', b.policy, nullif(b.bandwidth, 'default'))),
-           coalesce(c.limited_since, b.last_denied_at),
-           CASE WHEN b.company_id IS NULL THEN 'See who: SELECT * FROM tenantcall.quarantined WHERE outcome = ''unknown'' ORDER BY quarantined_at DESC'
-                ELSE format('SELECT tenantcall.set_rate_policy(%L, %s, %L, company_id => %s%s, change_mode => ''reset'') -- if all of it is welcome; else '
-                            'SELECT tenantcall.set_company_status(%s, ''suspended'', ''floods'')', b.policy, 2 * p.tokens, p.per, b.company_id,
-                            CASE WHEN b.bandwidth <> 'default' THEN format(', bandwidth => %L', b.bandwidth) ELSE '' END, b.company_id) END
-    FROM (SELECT r.company_id, r.policy, r.bandwidth, sum(r.denied) AS denied, max(r.last_denied_at) AS last_denied_at
-          FROM tenantcall.stat_rate_limits AS r
-          WHERE r.denied > 0 AND NOT coalesce(r.shadow, false) AND r.last_denied_at > now() - interval '5 minutes'
-          GROUP BY 1, 2, 3 ORDER BY denied DESC LIMIT 20) AS b
-    LEFT JOIN tenantcall.company_stats() AS c USING (company_id)
-    CROSS JOIN LATERAL tenantcall.health_policy(b.policy, b.bandwidth, b.company_id) AS p
-    WHERE p.changed_at < b.last_denied_at AND (c.status_at < b.last_denied_at OR c.status IS DISTINCT FROM 'suspended')
-$$;
-COMMENT ON FUNCTION tenantcall.health_floods() IS 'internal: part of health()';
-REVOKE ALL ON FUNCTION tenantcall.health_floods() FROM PUBLIC;
 
 CREATE FUNCTION tenantcall.health_bucket_table() RETURNS SETOF tenantcall.health_finding
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE

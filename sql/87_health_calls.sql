@@ -1,4 +1,4 @@
--- 87_health_calls.sql: health() of calendars, bookings, calls and upkeep
+-- 87_health_calls.sql: health() of calendars, bookings, companies, calls and upkeep
 
 -- Calendar accounts that are left alone, or whose requests run out.
 CREATE FUNCTION tenantcall.health_calendars() RETURNS SETOF tenantcall.health_finding
@@ -38,25 +38,12 @@ CREATE FUNCTION tenantcall.health_worker() RETURNS SETOF tenantcall.health_findi
     UNION ALL
     SELECT 'error', format('%s bookings wait, and no HTTP worker is to run in this database', w.waiting), w.since,
            format('ALTER SYSTEM SET tenantcall.worker_databases = %L -- then restart the server',
-                  concat_ws(', ', nullif(current_setting('tenantcall.worker_databases'), ''), current_database()))
+                  concat_ws(', ', nullif(current_setting('tenantcall.worker_databases'), ''), quote_ident(current_database())))
     FROM (SELECT count(*) AS waiting, min(d.created_at) AS since FROM tenantcall.outbox_due AS d WHERE d.state <> 'dead') AS w
     WHERE w.waiting > 0 AND tenantcall.worker_state() = 'unwanted'
 $$;
 COMMENT ON FUNCTION tenantcall.health_worker() IS 'internal: part of health()';
 REVOKE ALL ON FUNCTION tenantcall.health_worker() FROM PUBLIC;
-
-CREATE FUNCTION tenantcall.health_credentials() RETURNS SETOF tenantcall.health_finding
-    LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
-    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
-    SELECT 'error', format('credential %s is not stored, and %s companies use it (company %s)', c.credential, count(*), min(c.company_id)),
-           NULL::timestamptz, format('SELECT tenantcall.set_credential(%L, ''<key>'', ''<url>'')', c.credential)
-    FROM tenantcall.company_stats() AS c
-    WHERE c.credential IS NOT NULL AND c.status = 'active'
-      AND NOT EXISTS (SELECT FROM tenantcall.secrets AS s WHERE s.kind = 'credential' AND s.name = c.credential)
-    GROUP BY c.credential
-$$;
-COMMENT ON FUNCTION tenantcall.health_credentials() IS 'internal: part of health()';
-REVOKE ALL ON FUNCTION tenantcall.health_credentials() FROM PUBLIC;
 
 -- Orders to calendars that were given up, or wait for longer than they should.
 CREATE FUNCTION tenantcall.health_outbox() RETURNS SETOF tenantcall.health_finding
@@ -107,30 +94,59 @@ REVOKE ALL ON FUNCTION tenantcall.health_stuck() FROM PUBLIC;
 CREATE FUNCTION tenantcall.health_leases() RETURNS SETOF tenantcall.health_finding
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+    WITH l AS MATERIALIZED (SELECT s.* FROM tenantcall.call_lease_stats() AS s)
     SELECT 'warning', format('all calls at once of company %s%s are in use (%s)', l.company_id, ', branch ' || l.branch_id, l.in_use), l.oldest,
            format('SELECT tenantcall.set_concurrency_policy(%s, %s, %s, company_id => %s%s)', 2 * l.max_calls, l.reserved_inbound, l.burst,
                   l.company_id, ', branch_id => ' || l.branch_id)
-    FROM tenantcall.call_lease_stats() AS l WHERE l.enabled AND l.max_calls > 0 AND l.in_use >= l.max_calls
+    FROM l WHERE l.enabled AND l.max_calls > 0 AND l.in_use >= l.max_calls
     UNION ALL
     SELECT 'info', format('%s leases of calls have expired and are still there', sum(l.expired)), min(l.oldest),
            'SELECT tenantcall.expire_call_leases()'
-    FROM tenantcall.call_lease_stats() AS l WHERE l.branch_id IS NULL HAVING sum(l.expired) >= 100
+    FROM l WHERE l.branch_id IS NULL HAVING sum(l.expired) >= 100
 $$;
 COMMENT ON FUNCTION tenantcall.health_leases() IS 'internal: part of health()';
 REVOKE ALL ON FUNCTION tenantcall.health_leases() FROM PUBLIC;
 
+-- What the companies' tables say, which are read once for all of it.
 CREATE FUNCTION tenantcall.health_companies() RETURNS SETOF tenantcall.health_finding
     LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+    WITH c AS MATERIALIZED (SELECT s.* FROM tenantcall.company_stats() AS s)
+    -- refused by a rate limit now
+    SELECT 'warning',
+           format('%s floods: %s refused by policy %s', CASE WHEN b.company_id IS NULL THEN 'somebody of no company'
+                      ELSE format('company %s%s', b.company_id, coalesce(' (' || c.name || ')', '')) END,
+                  b.denied, concat_ws('.', b.policy, nullif(b.bandwidth, 'default'))),
+           coalesce(c.limited_since, b.last_denied_at),
+           CASE WHEN b.company_id IS NULL THEN 'See who: SELECT * FROM tenantcall.quarantined WHERE outcome = ''unknown'' ORDER BY quarantined_at DESC'
+                ELSE format('SELECT tenantcall.set_rate_policy(%L, %s, %L, company_id => %s%s, change_mode => ''reset'') -- if all of it is welcome; else '
+                            'SELECT tenantcall.set_company_status(%s, ''suspended'', ''floods'')', b.policy, 2 * p.tokens, p.per, b.company_id,
+                            CASE WHEN b.bandwidth <> 'default' THEN format(', bandwidth => %L', b.bandwidth) ELSE '' END, b.company_id) END
+    FROM (SELECT r.company_id, r.policy, r.bandwidth, sum(r.denied) AS denied, max(r.last_denied_at) AS last_denied_at
+          FROM tenantcall.stat_rate_limits AS r
+          WHERE r.denied > 0 AND NOT coalesce(r.shadow, false) AND r.last_denied_at > now() - interval '5 minutes'
+          GROUP BY 1, 2, 3 ORDER BY denied DESC LIMIT 20) AS b
+    LEFT JOIN c USING (company_id)
+    CROSS JOIN LATERAL tenantcall.health_policy(b.policy, b.bandwidth, b.company_id) AS p
+    WHERE p.changed_at < b.last_denied_at AND (c.status_at < b.last_denied_at OR c.status IS DISTINCT FROM 'suspended')
+    UNION ALL
+    SELECT 'error', format('credential %s is not stored, and %s companies use it (company %s)', c.credential, count(*), min(c.company_id)),
+           NULL, format('SELECT tenantcall.set_credential(%L, ''<key>'', ''<url>'')', c.credential)
+    FROM c
+    WHERE c.credential IS NOT NULL AND c.status = 'active' AND NOT pg_is_in_recovery()
+      AND NOT EXISTS (SELECT FROM tenantcall.secrets AS s WHERE s.kind = 'credential' AND s.name = c.credential)
+    GROUP BY c.credential
+    UNION ALL
     SELECT 'info', format('company %s (%s) is suspended (%s), and is still called: %s refused in 24 hours', c.company_id, c.name,
                           coalesce(c.status_reason, 'no reason given'), c.refusals ->> 'suspended'),
            c.status_at, format('SELECT tenantcall.set_company_status(%s, ''active'', ''<reason>'') -- if it may be served again', c.company_id)
-    FROM tenantcall.company_stats() AS c
+    FROM c
     WHERE c.status = 'suspended' AND c.refusals ? 'suspended' AND c.last_refused_at > now() - interval '15 minutes'
+      AND NOT pg_is_in_recovery()
     UNION ALL
     SELECT 'info', format('calls ended for reasons that mean no state yet: %s (%s companies)', string_agg(DISTINCT c.unmapped, ', '), count(*)),
            NULL, format('INSERT INTO tenantcall.disconnection_reasons (reason, state) VALUES (%L, ''<state>'')', split_part(min(c.unmapped), ', ', 1))
-    FROM tenantcall.company_stats() AS c WHERE c.unmapped IS NOT NULL HAVING count(*) > 0
+    FROM c WHERE c.unmapped IS NOT NULL AND NOT pg_is_in_recovery() HAVING count(*) > 0
 $$;
 COMMENT ON FUNCTION tenantcall.health_companies() IS 'internal: part of health()';
 REVOKE ALL ON FUNCTION tenantcall.health_companies() FROM PUBLIC;

@@ -73,6 +73,26 @@ check_hosts(char **value, void **extra, GucSource source)
 	return false;
 }
 
+/* check_hook of worker_databases */
+static bool
+check_databases(char **value, void **extra, GucSource source)
+{
+	char *copy;
+	List *names = NIL;
+	bool ok;
+
+	if (*value == NULL)
+		return true;
+	copy = pstrdup(*value);
+	ok = SplitGUCList(copy, ',', &names);
+	list_free(names);
+	pfree(copy);
+	if (!ok)
+		GUC_check_errdetail("It must be a list of names, of which those with blanks and other "
+							"special characters are in double quotes: 'app, \"front desk\"'.");
+	return ok;
+}
+
 /* Defines those that need a restart; while preloaded. */
 static void
 define_at_start(void)
@@ -80,7 +100,7 @@ define_at_start(void)
 	DefineCustomStringVariable("tenantcall.worker_databases",
 							   "Databases in which an HTTP worker speaks to calendars.",
 							   "A list of names, separated by commas.", &tc_http_settings.databases,
-							   "", PGC_POSTMASTER, GUC_LIST_INPUT, NULL, NULL, NULL);
+							   "", PGC_POSTMASTER, GUC_LIST_INPUT, check_databases, NULL, NULL);
 	DefineCustomIntVariable("tenantcall.http_max_entries",
 							"Number of credentials, and companies with each, that shared memory "
 							"keeps state and statistics of.",

@@ -110,6 +110,9 @@ def workspace():
     """The temporary directory of the session; within that of test/run, if it runs us."""
     with pgserver.Workspace(parent=os.environ.get("TC_WORK")) as work:
         yield work
+        # what all tests have left takes as long as it takes to remove
+        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,7 @@ CATALOGS = ("pg_catalog.", "information_schema.")
 def test_sweep(stage, who):
     """Everything that may be read, read as company A: nothing of B's is in it."""
     seen = 0
+    stage.cluster.sql("ANALYZE", dbname="attacks")  # or else autovacuum does, at some time
     with stage.cluster.connect(role=WHO[who][0], dbname="attacks", autocommit=True) as conn:
         relations = conn.execute(READABLE).fetchall()
         for relation, has_company in relations:
@@ -79,6 +80,8 @@ def test_sweep(stage, who):
             conn.execute(Side(stage, "ours", *WHO[who]).words["enter_a"])
             try:
                 rows = conn.execute(f"SELECT t.* FROM {relation} AS t").fetchall()
+                if relation.startswith("pg_catalog.pg_stats"):
+                    rows = [row for row in rows if row[0] != "naive"]  # its partitions are open to all
                 seen += len(rows) > 0
                 assert not any("BETA" in str(row) for row in rows) or relation.startswith(CATALOGS) \
                     and who == "gateway", relation

@@ -405,6 +405,23 @@ def test_pause(stage, calcom):
         made_once(calcom, company, appointment)
 
 
+def test_time_goes_on(stage, calcom):
+    """now() in the worker is that of the transaction: each order is recorded after it was given."""
+    company = stage.company(calcom)
+    stage.sql("CREATE TABLE public.recorded (outbox_id bigint, at timestamptz);"
+              "CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+              "$$ BEGIN INSERT INTO public.recorded VALUES (NEW.outbox_id, now()); RETURN NEW; END $$;"
+              "CREATE TRIGGER note AFTER UPDATE ON telephony.outbox FOR EACH ROW EXECUTE FUNCTION public.note()")
+    try:
+        for _ in range(2):
+            given, = stage.one("SELECT clock_timestamp()")
+            assert company.result(company.book())[0] == "confirmed"
+            assert stage.one("SELECT count(*) > 0, min(at) > %s FROM public.recorded", given) == (True, True)
+            stage.sql("TRUNCATE public.recorded")
+    finally:
+        stage.sql("DROP FUNCTION public.note() CASCADE; DROP TABLE public.recorded")
+
+
 def test_dead_letter(stage, calcom):
     """What is given up is seen, and can be replayed."""
     stage.settings(outbox_max_attempts=2)

@@ -3,8 +3,6 @@
 Each test stages an incident, sees it in health() and in a view, runs the remedy as it is printed,
 and sees health() clean again.
 """
-import datetime
-import re
 import secrets
 
 import psycopg
@@ -12,48 +10,11 @@ import pytest
 
 import pgserver
 from calcom_standin import CalcomStandIn
-from desk import DATABASE, Desk, monday
+from desk import DATABASE, monday
 from retell import Call
+from ward import Ward, recent
 
 ROOM = 300  # buckets
-
-
-class Ward(Desk):
-    """Where incidents are staged."""
-
-    def query(self, statement, params=None):
-        """Rows, as the admin sees them."""
-        return self.admin.execute(statement, params).fetchall()
-
-    def health(self):
-        """What is wrong: what, since and remedy, by severity."""
-        return self.query("SELECT severity, what, since, remedy FROM tenantcall.health()")
-
-    def wrong(self):
-        """What is wrong; where nothing is, a row says so."""
-        rows = [row[:2] for row in self.health() if row[0] != "info"]
-        return [] if [severity for severity, _ in rows] == ["ok"] else rows
-
-    def finding(self, part, severity):
-        """The one finding whose text contains that; since when and what to do."""
-        rows = [row for row in self.health() if part in row[1]]
-        assert [row[0] for row in rows] == [severity], self.health()
-        return rows[0][1:]
-
-    def why(self, company):
-        """What view stat_companies says of a company."""
-        return self.query("SELECT why FROM tenantcall.stat_companies WHERE company_id = %s", [company.id])[0][0]
-
-    def follow(self, remedy, which=0):
-        """Runs a statement of a remedy, as it is printed."""
-        statements = re.findall(r"(?:SELECT|ALTER|INSERT)\b(?:(?! -- |; ).)*", remedy)
-        return self.admin.execute(statements[which])
-
-    def refresh(self):
-        """Connects again, after a restart."""
-        self.admin = self.connect("admin")
-        self.signer = self.connect("gateway")
-        self.cluster.wait_until(self.worker_runs, "the HTTP worker")
 
 
 @pytest.fixture(scope="module", name="ward")
@@ -68,12 +29,6 @@ def make_ward(workspace, install, certificates):
         yield Ward(cluster, calcom)
         cluster.stop("immediate")
         assert calcom.errors == []
-
-
-def recent(since):
-    """Is it a time of this test?"""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return now - datetime.timedelta(minutes=30) < since <= now + datetime.timedelta(seconds=5)
 
 
 def test_well(ward):

@@ -19,6 +19,12 @@ CREATE TRIGGER hinder BEFORE DELETE ON telephony.call_leases FOR EACH ROW WHEN (
 EXECUTE FUNCTION public.hinder()"""
 RELIEVE = "DROP TRIGGER hinder ON telephony.call_leases; DROP FUNCTION public.hinder()"
 
+# When that was, in the transaction's eyes.
+NOTE = """
+CREATE TABLE public.noted (at timestamptz);
+CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO public.noted VALUES (now()); RETURN OLD; END $$;
+CREATE TRIGGER note BEFORE DELETE ON telephony.call_leases FOR EACH ROW EXECUTE FUNCTION public.note()"""
+
 
 class Place(Database):
     """A database with companies whose leases have expired."""
@@ -58,6 +64,10 @@ class Place(Database):
         with self.connect(role=role, autocommit=True) as conn:
             rows = conn.execute(f"SELECT job, action FROM tenantcall.{function}_maintenance()")
             return dict(rows.fetchall())
+
+    def advice(self):
+        """How many findings of health() have scheduling as their remedy."""
+        return self.sql("SELECT count(*) FROM tenantcall.health() WHERE remedy = 'SELECT * FROM tenantcall.schedule_maintenance()'")
 
     def cron_jobs(self):
         """The jobs that pg_cron has for this database."""
@@ -135,12 +145,13 @@ def test_by_hand(home):
 def test_schedule(place):
     """Scheduled once, all jobs are there; again, nothing changes; what was changed is repaired."""
     server = place.cluster
+    assert place.advice() != "0"
     server.sql("SELECT cron.schedule('tenantcall somebody else', '* * * * *', 'SELECT 1')", dbname=HOME)
     assert place.schedule() == dict.fromkeys(JOBS, "created")
     before = place.cron_jobs()
     assert before.count("CALL tenantcall.run_maintenance(") == len(JOBS)
     assert place.schedule() == dict.fromkeys(JOBS, "unchanged")
-    assert place.cron_jobs() == before
+    assert place.cron_jobs() == before and place.advice() == "0"
     server.sql(f"""
         UPDATE cron.job SET active = false WHERE database = '{place.name}' AND jobname LIKE '%holds%';
         UPDATE cron.job SET command = 'SELECT 1' WHERE database = '{place.name}' AND jobname LIKE '%usage%';
@@ -405,6 +416,14 @@ def test_timer(other):
     server.wait_until(lambda: other.left() == [0, 0, 0], "the timer")
     other.make_old()
     server.wait_until(lambda: other.left() == [0, 0, 0], "the timer once more")
+    # now() is that of each transaction, of which every company has one
+    noted = "SELECT count(*) = 15, count(DISTINCT at), min(at) > '%s' FROM public.noted"
+    other.sql(NOTE)
+    began = other.sql("SELECT clock_timestamp()")
+    other.make_old()
+    server.wait_until(lambda: other.left() == [0, 0, 0], "the timer a third time")
+    assert other.sql(noted % began) == "t|3|t"
+    other.sql("DROP FUNCTION public.note() CASCADE; DROP TABLE public.noted")
     runs = "SELECT string_agg(job, ',' ORDER BY job) FROM tenantcall.maintenance_runs WHERE started_by = 'tenantcall worker'"
     server.wait_until(lambda: other.sql(runs) == "leases,outbox,partitions,stuck_calls", "the essential jobs")
     assert other.sql("SELECT runs, started_by FROM tenantcall.maintenance_runs WHERE job = 'holds'") == "1|postgres"
