@@ -58,24 +58,6 @@ tc_rate_hash(const TcRateKey *key)
 	return (uint32) (hash ^ (hash >> 32));
 }
 
-/*
- * A key but for database, policy and subject[0], in one word: that is all of it for a company's or
- * everybody's bucket.  Other keys have a bit set that says that the word may stand for several.
- */
-#define TC_RATE_REST_MIXED (UINT64CONST(1) << 63)
-
-static inline uint64
-tc_rate_key_rest(const TcRateKey *key)
-{
-	uint64 hash;
-
-	if (likely((key->subject[1] | key->detail | key->private_version) == 0))
-		return key->level;
-	hash = tc_rate_mix(0, (uint64) key->private_version << 32 | key->level);
-	hash = tc_rate_mix(hash, key->subject[1]);
-	return tc_rate_mix(hash, key->detail) | TC_RATE_REST_MIXED;
-}
-
 /* Names of levels; there is none for a level that no policy may have. */
 extern const char *tc_rate_level_name(uint32 level);
 extern bool tc_rate_level_parse(const char *name, TcRateLevel *level);

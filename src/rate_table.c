@@ -33,6 +33,8 @@
 #define SHARE 8		   /* of the table, 1/SHARE may be one company's own making */
 #define SPARE_SLOTS 32 /* a partition has more than its part, in case the hash is uneven */
 #define PARTITION_BITS 7
+#define REST_MIXED (UINT64CONST(1) << 63)		 /* see rest_of() */
+#define RECORD_HEAD offsetof(TcRateRecord, math) /* bytes that a ticket takes over */
 
 StaticAssertDecl(TC_RATE_PARTITIONS == 1 << PARTITION_BITS, "partitions are numbered otherwise");
 
@@ -93,7 +95,7 @@ tc_rate_prefetch_record(uint32 hash)
 	TcRateRecord *record = tc_rate_record(home_of(hash));
 
 	__builtin_prefetch(record, 1);
-	__builtin_prefetch((char *) record + TC_RATE_RECORD_HEAD - 1, 1);
+	__builtin_prefetch((char *) record + RECORD_HEAD - 1, 1);
 }
 
 /* The rest of an entry. */
@@ -101,6 +103,22 @@ TcRateRecord *
 tc_rate_record(const TcRateEntry *entry)
 {
 	return &tc_rate_table_here.records[entry - tc_rate_table_here.slots];
+}
+
+/*
+ * A key but for database, policy and subject[0], in one word: that is all of it for a company's or
+ * everybody's bucket.  Other keys have a bit set that says that the word may stand for several.
+ */
+static inline uint64
+rest_of(const TcRateKey *key)
+{
+	uint64 hash;
+
+	if (likely((key->subject[1] | key->detail | key->private_version) == 0))
+		return key->level;
+	hash = tc_rate_mix(0, (uint64) key->private_version << 32 | key->level);
+	hash = tc_rate_mix(hash, key->subject[1]);
+	return tc_rate_mix(hash, key->detail) | REST_MIXED;
 }
 
 /* The key of an entry that is in use.  Any lock. */
@@ -126,7 +144,7 @@ is_of(const TcRateEntry *entry, const TcRateKey *key, uint64 rest)
 	if (entry->subject != key->subject[0] || entry->rest != rest ||
 		entry->policy_id != key->policy_id || entry->database != key->database)
 		return false;
-	if (likely((rest & TC_RATE_REST_MIXED) == 0))
+	if (likely((rest & REST_MIXED) == 0))
 		return true;
 	record = tc_rate_record(entry);
 	return record->level == key->level && record->private_version == key->private_version &&
@@ -138,7 +156,7 @@ TcRateEntry *
 tc_rate_find(const TcRateKey *key, uint32 hash)
 {
 	TcRateEntry *home = home_of(hash);
-	uint64 rest = tc_rate_key_rest(key);
+	uint64 rest = rest_of(key);
 	uint32 link;
 
 	if (likely(is_of(home, key, rest)))
@@ -278,7 +296,7 @@ tc_rate_link(const TcRateKey *key, uint32 hash)
 	entry->database = key->database;
 	entry->policy_id = key->policy_id;
 	entry->subject = key->subject[0];
-	entry->rest = tc_rate_key_rest(key);
+	entry->rest = rest_of(key);
 	record->level = key->level;
 	record->private_version = key->private_version;
 	record->subject1 = key->subject[1];

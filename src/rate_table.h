@@ -21,7 +21,7 @@ typedef struct TcRateEntry
 	Oid database; /* InvalidOid in a slot that is not in use; from here to rest: the key */
 	int32 policy_id;
 	uint64 subject;
-	uint64 rest;		/* see tc_rate_key_rest() */
+	uint64 rest;		/* see rate_table.c */
 	uint32 head;		/* of the chain at home in this slot: no part of what stands in it */
 	uint32 next : 30;	/* in the chain that this entry is in */
 	uint32 shadow : 1;	/* like base, version and math: changes under the exclusive lock */
@@ -43,9 +43,7 @@ typedef struct TcRateRecord
 	uint32 private_version;
 	uint64 subject1;
 	uint64 detail;
-
 	TcRateMath math; /* changes together with version and the entry's stamp */
-
 	pg_atomic_uint64 denied;
 	pg_atomic_uint64 would_deny;
 	pg_atomic_uint64 last_denied_at;
@@ -53,13 +51,10 @@ typedef struct TcRateRecord
 	pg_atomic_uint64 refunded; /* tokens */
 	pg_atomic_uint64 forgiven; /* tokens */
 
-	/* Refunds, like given_back under the exclusive lock; see rate_ticket.c. */
-	uint64 window;			   /* tickets below this number are refused */
-	uint64 used[2];			   /* a bit for each of the 128 tickets from there */
+	uint64 window;	/* for refunds, exclusive lock: tickets below this number are refused */
+	uint64 used[2]; /* a bit for each of the 128 tickets from there */
 	uint64 ring[TC_RATE_RING]; /* latest refunds: low half of the ticket's number << 32 | tokens */
 } TcRateRecord;
-
-#define TC_RATE_RECORD_HEAD offsetof(TcRateRecord, math) /* bytes that a ticket takes over */
 
 StaticAssertDecl(sizeof(TcRateEntry) == 64 && sizeof(TcRateRecord) == 208,
 				 "entries are laid out otherwise than meant");
@@ -73,8 +68,6 @@ extern TcRateKey tc_rate_key_of(const TcRateEntry *entry);
 
 /* A word for a policy's version and its arithmetic, not 0; those of others are different ones. */
 extern uint64 tc_rate_stamp(int64 version, const TcRateMath *math);
-
-/* Gives an entry the version and arithmetic of a policy.  Exclusive lock. */
 extern void tc_rate_set_math(TcRateEntry *entry, int64 version, const TcRateMath *math);
 
 /* The state of an entry, as the core wants it.  Any lock. */
