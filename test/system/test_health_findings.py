@@ -90,7 +90,7 @@ def clean(ward):
 def test_out_of_requests(ward):
     """The calendar admits no more requests for a while."""
     shop = Shop(ward, "busy")
-    ward.calcom.fault("rate_limited", style="reset_seconds", seconds=5, times=None)
+    ward.calcom.fault("rate_limited", style="reset_seconds", seconds=10, times=None)
     with pytest.raises(psycopg.Error):
         ward.slots(shop.company, shop.service)
     what, since, remedy = ward.finding("has no requests left", "warning")
