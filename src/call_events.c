@@ -124,14 +124,15 @@ count_delivery(const TcDelivery *delivery, const TcCallKey *key, Datum body)
 
 /* Stores the event, counting deliveries. */
 TcStored
-tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key)
+tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key, bool new_call)
 {
 	Datum body = PointerGetDatum(cstring_to_text_with_len(delivery->body, delivery->len));
 	TcRow row = {.values = {Int64GetDatum(key->company_id), Int64GetDatum(key->call_id),
 							CStringGetTextDatum(delivery->message.event_name),
 							TimestampTzGetDatum(key->created_at),
 							TimestampTzGetDatum(delivery->received_at),
-							TimestampTzGetDatum(delivery->received_at), body}};
+							TimestampTzGetDatum(delivery->received_at), body},
+				 .absent = new_call};
 
 	return tc_row_insert(&events, &row) ? TC_STORED_NEW : count_delivery(delivery, key, body);
 }

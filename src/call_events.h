@@ -29,8 +29,12 @@ typedef enum TcStored
 	TC_STORED_DIFFERENTLY /* there is one already, and it stays */
 } TcStored;
 
-/* Stores the event, counting deliveries.  The caller holds the call's row. */
-extern TcStored tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key);
+/*
+ * Stores the event, counting deliveries.  The caller holds the call's row; if he has just made it,
+ * there is no event yet.
+ */
+extern TcStored tc_call_event_store(const TcDelivery *delivery, const TcCallKey *key,
+									bool new_call);
 
 /* What counts of an event's facts. */
 extern TcCallFacts tc_call_event_facts(const TcRetellMessage *message, TimestampTz received_at);

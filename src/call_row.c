@@ -111,13 +111,19 @@ take_row(TcCallRow *row)
 	row->reason_known = !is->nulls[CALL_REASON];
 }
 
-/* Locks the row of a known call. */
-static bool
-lock_row(const char *provider_call_id, TcCallRow *row)
+/* Sets the columns by which the row of a call is found. */
+static void
+set_key(const char *provider_call_id, TcCallRow *row)
 {
 	tc_row_set_id(&row->row, CALL_COMPANY, row->key.company_id);
 	set_text(&row->row, CALL_PROVIDER, "retell");
 	set_text(&row->row, CALL_PROVIDER_ID, provider_call_id);
+}
+
+/* Locks the row of a known call. */
+static bool
+lock_row(TcCallRow *row)
+{
 	if (!tc_row_lock(&calls, &row->row))
 		return false;
 	take_row(row);
@@ -131,7 +137,10 @@ tc_call_row_take(const TcDelivery *delivery, const TcPlacement *placement, TcCal
 	const TcRetellMessage *message = &delivery->message;
 	bool outbound = message->facts.direction && strcmp(message->facts.direction, "outbound") == 0;
 
-	if (lock_row(message->call_id, row))
+	set_key(message->call_id, row);
+	/* before it is bound a call has no row; should one be there all the same, this is repeated */
+	row->row.absent = tc_rows_repeatable && strcmp(placement->source, "binding") != 0;
+	if (!row->row.absent && lock_row(row))
 		return false;
 	for (int i = CALL_BRANCH; i < CALL_ID; i++)
 		row->row.nulls[i] = true;
@@ -144,7 +153,7 @@ tc_call_row_take(const TcDelivery *delivery, const TcPlacement *placement, TcCal
 		take_row(row);
 		return true;
 	}
-	if (!lock_row(message->call_id, row))
+	if (!lock_row(row))
 		tc_call_report_changed();
 	return false;
 }

@@ -271,7 +271,7 @@ tc_calls_merge(const TcDelivery *delivery, const TcPlacement *placement, TcMerge
 		stripped = tc_forgotten_event(delivery);
 		delivery = &stripped;
 	}
-	switch (tc_call_event_store(delivery, &row.key))
+	switch (tc_call_event_store(delivery, &row.key, result->new_call))
 	{
 		case TC_STORED_NEW:
 			if ((row.seen & tc_call_seen_bit(message->event)) != 0)

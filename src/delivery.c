@@ -196,18 +196,6 @@ tc_binding_find(const char *call_id)
 	return company_id;
 }
 
-/* Binds a call to a company without a statement; the company that it is bound to now. */
-static int64
-bind_directly(TcDirect *bindings, TcRow *row, const char *call_id, int64 company_id)
-{
-	bool there = tc_direct_exists(bindings, row);
-
-	if (!there)
-		tc_direct_insert(bindings, row);
-	tc_direct_close(bindings);
-	return there ? tc_binding_find(call_id) : company_id;
-}
-
 /* Binds a call to a company; the company that it is bound to now. */
 int64
 tc_binding_make(const char *call_id, int64 company_id)
@@ -222,7 +210,12 @@ tc_binding_make(const char *call_id, int64 company_id)
 	if (tc_rows_repeatable)
 		bindings = tc_direct_open(tc_telephony_required()->call_bindings, &binding_columns, &row);
 	if (bindings != NULL)
-		return bind_directly(bindings, &row, call_id, company_id);
+	{
+		/* there was none when the call was placed; should there be one now, this is repeated */
+		tc_direct_insert(bindings, &row);
+		tc_direct_close(bindings);
+		return company_id;
+	}
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
 	tc_param_text(&params, call_id);
 	tc_param_int8(&params, company_id);

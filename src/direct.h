@@ -25,12 +25,12 @@ typedef struct TcColumns
 {
 	const TcColumn *list;
 	int count;
-	int keys;		   /* how many make the key; 0 for a table that is only inserted into */
-	int written;	   /* how many are written, those of the key included */
-	bool inserts_only; /* rows are not updated */
-	const char
-		*parent;  /* table whose row of the key the caller has locked, or just made; or NULL */
-	bool tenants; /* a table of the tenants: no policies but ours may stand on it */
+	int keys;			/* how many make the key; 0 for a table that is only inserted into */
+	int written;		/* how many are written, those of the key included */
+	bool inserts_only;	/* rows are not updated */
+	const char *parent; /* table whose row of the key stays: the caller has locked it, just made it,
+						 * or has locked a row that names it; or NULL */
+	bool tenants;		/* a table of the tenants: no policies but ours may stand on it */
 } TcColumns;
 
 /* A row, by the columns of the list above. */
@@ -39,6 +39,7 @@ typedef struct TcRow
 	Datum values[TC_MAX_COLUMNS];
 	bool nulls[TC_MAX_COLUMNS];
 	ItemPointerData tid; /* of a row that was locked, inserted or updated directly */
+	bool absent;		 /* a moment ago there was none of this key */
 } TcRow;
 
 /* A table that is open; closed by tc_direct_close(), or by the error that got in between. */

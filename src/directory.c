@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "covered.h"
 #include "directory.h"
 #include "directory_core.h"
 #include "inval.h"
@@ -44,7 +45,7 @@ typedef struct CompanyEntry
 /* Room that a session begins with. */
 #define FIRST_NUMBERS 512
 
-static int cache_size = 50000;
+int tc_directory_cache_size = 50000;
 static TcNumberCache numbers;
 static MemoryContext numbers_context = NULL;
 static HTAB *companies = NULL;
@@ -65,10 +66,11 @@ relation_changed(Oid relid)
 void
 tc_directory_init(void)
 {
-	DefineCustomIntVariable("tenantcall.directory_cache_size",
-							"Phone numbers, and companies, that each session keeps in memory.",
-							"48 bytes a number; those that are asked for are kept.", &cache_size,
-							50000, 16, 10000000, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"tenantcall.directory_cache_size",
+		"Phone numbers, companies and branches that each session keeps in memory.",
+		"48 bytes a number; those that are asked for are kept.", &tc_directory_cache_size, 50000,
+		16, 10000000, PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /* Makes room for that many numbers, taking over what is known. */
@@ -95,8 +97,8 @@ resize_numbers(size_t count)
 static void
 forget_numbers(void)
 {
-	if (numbers_context == NULL || numbers.nsets > tc_number_cache_sets(cache_size))
-		resize_numbers(Min(cache_size, FIRST_NUMBERS));
+	if (numbers_context == NULL || numbers.nsets > tc_number_cache_sets(tc_directory_cache_size))
+		resize_numbers(Min(tc_directory_cache_size, FIRST_NUMBERS));
 	tc_number_cache_clear(&numbers);
 }
 
@@ -147,7 +149,7 @@ keep_company(const CompanyEntry *entry)
 {
 	if (cached_at != changes)
 		return;
-	if (hash_get_num_entries(companies) >= cache_size)
+	if (hash_get_num_entries(companies) >= tc_directory_cache_size)
 		forget_companies();
 	memcpy(hash_search(companies, &entry->company_id, HASH_ENTER, NULL), entry, sizeof(*entry));
 }
@@ -159,27 +161,30 @@ keep_number(const TcNumber *number)
 	size_t room = numbers.nsets * TC_NUMBER_WAYS;
 
 	if (cached_at == changes && tc_number_cache_put(&numbers, number) &&
-		room < tc_number_cache_sets(cache_size) * TC_NUMBER_WAYS)
-		resize_numbers(Min(2 * room, (size_t) cache_size));
+		room < tc_number_cache_sets(tc_directory_cache_size) * TC_NUMBER_WAYS)
+		resize_numbers(Min(2 * room, (size_t) tc_directory_cache_size));
 }
 
-/* Takes a row of companies. */
-static bool
-visit_company(HeapTuple tuple, TupleDesc desc, void *arg)
+/* What is read of a company. */
+static TcCovered company_row = {
+	.key = "company_id",
+	.key_type = INT8OID,
+	.columns = {"external_id", "status", "phone_region"},
+	.ncolumns = 3,
+};
+
+/* Takes it. */
+static void
+visit_company(const Datum *values, const bool *nulls, void *arg)
 {
 	CompanyEntry *entry = arg;
-	char *status = tc_row_text(tuple, desc, "status");
-	char *region = tc_row_text(tuple, desc, "phone_region");
-	Datum uuid;
 
-	entry->found = true;
-	entry->company.company_id = tc_row_int8(tuple, desc, "company_id");
-	entry->company.suspended = status == NULL || strcmp(status, "active") != 0;
-	if (region != NULL)
-		strlcpy(entry->company.phone_region, region, sizeof(entry->company.phone_region));
-	if (tc_row_datum(tuple, desc, "external_id", &uuid))
-		memcpy(entry->company.uuid, DatumGetUUIDP(uuid)->data, TC_UUID_LEN);
-	return false;
+	if (!nulls[0])
+		memcpy(entry->company.uuid, DatumGetUUIDP(values[0])->data, TC_UUID_LEN);
+	entry->company.suspended = nulls[1] || strcmp(TextDatumGetCString(values[1]), "active") != 0;
+	if (!nulls[2])
+		text_to_cstring_buffer(DatumGetTextPP(values[2]), entry->company.phone_region,
+							   sizeof(entry->company.phone_region));
 }
 
 /* The company of an id; false if there is none. */
@@ -188,15 +193,15 @@ tc_directory_company(int64 company_id, TcCompany *company)
 {
 	const TcTelephony *place = current_tables();
 	CompanyEntry *cached;
-	CompanyEntry entry = {.company_id = company_id};
-	TcMatch match = {"company_id", INT8OID, Int64GetDatum(company_id)};
+	CompanyEntry entry = {.company_id = company_id, .company.company_id = company_id};
 
 	if (place == NULL)
 		return false;
 	cached = hash_search(companies, &company_id, HASH_FIND, NULL);
 	if (cached == NULL)
 	{
-		tc_read_rows(place->companies, &match, 1, visit_company, &entry);
+		entry.found = tc_read_covered(&company_row, place->companies, Int64GetDatum(company_id),
+									  visit_company, &entry);
 		keep_company(&entry);
 		cached = &entry;
 	}
@@ -213,23 +218,25 @@ take_place(HeapTuple tuple, TupleDesc desc, TcPlace *place)
 	place->phone_number_id = tc_row_int8(tuple, desc, "phone_number_id");
 }
 
-/* Takes the row of phone_numbers that is not released. */
-static bool
-visit_number(HeapTuple tuple, TupleDesc desc, void *arg)
+/* What is read of a number that is assigned. */
+static TcCovered number_row = {
+	.key = "number",
+	.key_type = TEXTOID,
+	.when_null = "released_at",
+	.columns = {"company_id", "branch_id", "phone_number_id", "assigned_at"},
+	.ncolumns = 4,
+};
+
+/* Takes it. */
+static void
+visit_number(const Datum *values, const bool *nulls, void *arg)
 {
 	TcNumber *number = arg;
-	TcPlace place;
-	Datum at;
 
-	if (tc_row_datum(tuple, desc, "released_at", &at))
-		return true;
-	take_place(tuple, desc, &place);
-	number->company_id = place.company_id;
-	number->branch_id = place.branch_id;
-	number->phone_number_id = place.phone_number_id;
-	if (tc_row_datum(tuple, desc, "assigned_at", &at))
-		number->assigned_at = DatumGetTimestampTz(at);
-	return false;
+	number->company_id = nulls[0] ? 0 : DatumGetInt64(values[0]);
+	number->branch_id = nulls[1] ? 0 : DatumGetInt64(values[1]);
+	number->phone_number_id = nulls[2] ? 0 : DatumGetInt64(values[2]);
+	number->assigned_at = nulls[3] ? 0 : DatumGetTimestampTz(values[3]);
 }
 
 /* The condition that selects a number's rows. */
@@ -258,7 +265,7 @@ find_number(const TcTelephony *place, int64 phone)
 		return *kept;
 	}
 	match = match_number(phone);
-	tc_read_rows(place->phone_numbers, &match, 1, visit_number, &number);
+	(void) tc_read_covered(&number_row, place->phone_numbers, match.value, visit_number, &number);
 	keep_number(&number);
 	tc_stat_count(number.company_id, TC_STAT_DIRECTORY_MISS);
 	return number;
@@ -356,94 +363,4 @@ tc_directory_agent(const char *agent, TcPlace *place, TimestampTz *assigned_at)
 	*place = search.place;
 	*assigned_at = search.at;
 	return search.found;
-}
-
-/* What completing a context reads of one row. */
-typedef struct Identity
-{
-	const char *id_column;
-	int64 id;
-	uint8 uuid[TC_UUID_LEN];
-} Identity;
-
-/* Takes id and external id. */
-static bool
-visit_identity(HeapTuple tuple, TupleDesc desc, void *arg)
-{
-	Identity *identity = arg;
-	Datum uuid;
-
-	identity->id = tc_row_int8(tuple, desc, identity->id_column);
-	if (tc_row_datum(tuple, desc, "external_id", &uuid))
-		memcpy(identity->uuid, DatumGetUUIDP(uuid)->data, TC_UUID_LEN);
-	return false;
-}
-
-/* A UUID as a Datum; the bytes must outlive it. */
-static Datum
-uuid_datum(const uint8 *uuid)
-{
-	return UUIDPGetDatum((pg_uuid_t *) uuid);
-}
-
-/* Completes the company's half. */
-static bool
-fill_company(const TcTelephony *tables, TcContext *context)
-{
-	Identity identity = {.id_column = "company_id"};
-	TcMatch match = {"external_id", UUIDOID, uuid_datum(context->company_uuid)};
-	TcCompany company;
-
-	if (context->company_id == 0)
-	{
-		tc_read_rows(tables->companies, &match, 1, visit_identity, &identity);
-		context->company_id = identity.id;
-		return identity.id != 0;
-	}
-	if (!tc_directory_company(context->company_id, &company))
-		return false;
-	if (!tc_uuid_is_nil(context->company_uuid) &&
-		memcmp(context->company_uuid, company.uuid, TC_UUID_LEN) != 0)
-		return false;
-	memcpy(context->company_uuid, company.uuid, TC_UUID_LEN);
-	return true;
-}
-
-/* Completes the branch's half, if a branch is named. */
-static bool
-fill_branch(const TcTelephony *tables, TcContext *context)
-{
-	Identity identity = {.id_column = "branch_id"};
-	bool by_id = context->branch_id != 0;
-	TcMatch matches[2] = {{"company_id", INT8OID, Int64GetDatum(context->company_id)},
-						  {"branch_id", INT8OID, Int64GetDatum(context->branch_id)}};
-
-	if (!by_id)
-	{
-		if (tc_uuid_is_nil(context->branch_uuid))
-			return true;
-		matches[1].column = "external_id";
-		matches[1].type = UUIDOID;
-		matches[1].value = uuid_datum(context->branch_uuid);
-	}
-	tc_read_rows(tables->branches, matches, 2, visit_identity, &identity);
-	if (identity.id == 0)
-		return false;
-	if (by_id && !tc_uuid_is_nil(context->branch_uuid) &&
-		memcmp(context->branch_uuid, identity.uuid, TC_UUID_LEN) != 0)
-		return false;
-	context->branch_id = identity.id;
-	memcpy(context->branch_uuid, identity.uuid, TC_UUID_LEN);
-	return true;
-}
-
-/* Completes a context; false when company or branch is unknown. */
-bool
-tc_directory_fill(TcContext *context)
-{
-	const TcTelephony *tables = current_tables();
-
-	if (tables == NULL)
-		return true;
-	return fill_company(tables, context) && fill_branch(tables, context);
 }

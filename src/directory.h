@@ -28,6 +28,9 @@ typedef struct TcPlace
 	int64 phone_number_id; /* 0: not found by number */
 } TcPlace;
 
+/* How many numbers, companies and branches each session keeps. */
+extern int tc_directory_cache_size;
+
 extern void tc_directory_init(void);
 
 /* The company of an id; false if there is none. */

@@ -11,12 +11,14 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "act.h"
 #include "errors.h"
 #include "holds.h"
 #include "slot_generation.h"
+#include "telephony.h"
 
 static TcStatement lock_hold = {
 	.sql = "SELECT branch_id, service_id, call_id, credential, calcom_event_type_id, starts_at, "
@@ -157,8 +159,13 @@ tc_hold_release(int64 company_id, int64 hold_id, const char *reason)
 void
 tc_holds_release_call(int64 company_id, int64 call_id)
 {
+	TcMatch matches[2] = {{"company_id", INT8OID, Int64GetDatum(company_id)},
+						  {"call_id", INT8OID, Int64GetDatum(call_id)}};
 	TcParams params = {0};
 
+	/* most calls hold nothing, and looking is cheaper than a statement */
+	if (!tc_any_row(get_relname_relid("slot_holds", tc_telephony_required()->schema), matches, 2))
+		return;
 	tc_param_int8(&params, company_id);
 	tc_param_int8(&params, call_id);
 	tell_slots(company_id, tc_execute(&release_of_call, &params));

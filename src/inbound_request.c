@@ -293,6 +293,31 @@ match_by_token(Matching *matching, const char *correlation, bool *done)
 	return NULL;
 }
 
+/* Notes a request that was accepted and has no call. */
+static bool
+visit_waiting(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	Datum call_id;
+
+	*(bool *) arg = !tc_row_datum(tuple, desc, "provider_call_id", &call_id) &&
+					strcmp(tc_row_text(tuple, desc, "outcome"), "accepted") == 0;
+	return !*(bool *) arg;
+}
+
+/* Is there a request that no call has, within so many µs of the moment? */
+static bool
+any_waiting(int64 company_id, TimestampTz at, int64 window)
+{
+	TcMatch matches[3] = {{"company_id", INT8OID, Int64GetDatum(company_id)},
+						  {"received_at", TIMESTAMPTZOID, TimestampTzGetDatum(at - window)},
+						  {"received_at", TIMESTAMPTZOID, TimestampTzGetDatum(at + window)}};
+	bool waiting = false;
+
+	tc_read_rows(get_relname_relid("inbound_requests", tc_telephony_required()->schema), matches, 3,
+				 visit_waiting, &waiting);
+	return waiting;
+}
+
 /* Matches by numbers and time; the request's correlation, or NULL. */
 static const char *
 match_by_window(Matching *matching)
@@ -304,8 +329,12 @@ match_by_window(Matching *matching)
 		return NULL;
 	window->time = tc_calls_match_window * USECS_PER_SEC;
 	param_circumstances(&params, matching);
+	/* where no request waits, or none is made, looking is cheaper than a statement */
+	if (params.nulls[2] == 'n' || !any_waiting(matching->placement->place.company_id,
+											   DatumGetTimestampTz(params.values[4]), window->time))
+		return NULL;
 	tc_param_datum(&params, IntervalPGetDatum(window), false);
-	if (params.nulls[2] == 'n' || tc_execute(&match_nearest, &params) == 0)
+	if (tc_execute(&match_nearest, &params) == 0)
 		return NULL;
 	matching->decision_id = tc_result_int8(2);
 	return tc_result_text(1);

@@ -19,20 +19,19 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "act.h"
 #include "inbound_request.h"
 #include "lease.h"
 #include "lifecycle.h"
+#include "rows.h"
+#include "telephony.h"
 
 /* A lease is renewed when it has not been for so long, so that not every event writes it. */
-static TcStatement find_lease = {
-	.sql = "SELECT seen_at < $3 - interval '1 minute' FROM @.call_leases "
-		   "WHERE company_id = $1 AND provider_call_id = $2",
-	.nparams = 3,
-	.types = {INT8OID, TEXTOID, TIMESTAMPTZOID},
-};
+#define RENEWED_AFTER USECS_PER_MINUTE
+
 static TcStatement renew_lease = {
 	.sql = "UPDATE @.call_leases SET seen_at = greatest(seen_at, $3) "
 		   "WHERE company_id = $1 AND provider_call_id = $2",
@@ -46,12 +45,21 @@ static TcStatement bind_lease = {
 	.nparams = 4,
 	.types = {INT8OID, TEXTOID, TIMESTAMPTZOID, TEXTOID},
 };
-static TcStatement make_lease = {
-	.sql = "INSERT INTO @.call_leases (company_id, holder, provider_call_id, acquired_at, seen_at, "
-		   "branch_id, direction) VALUES ($1, $2, $2, $3, $3, $4, $5) ON CONFLICT DO NOTHING",
-	.nparams = 5,
-	.types = {INT8OID, TEXTOID, TIMESTAMPTZOID, INT8OID, TEXTOID},
+static const TcColumn lease_columns[] = {
+	{"company_id", INT8OID},		 {"holder", TEXTOID},		  {"provider_call_id", TEXTOID},
+	{"acquired_at", TIMESTAMPTZOID}, {"seen_at", TIMESTAMPTZOID}, {"branch_id", INT8OID},
+	{"direction", TEXTOID},
 };
+/* The call's row, which the caller has locked, keeps the company. */
+static TcTable leases = {.name = "call_leases",
+						 .columns = {.list = lease_columns,
+									 .count = lengthof(lease_columns),
+									 .keys = 2,
+									 .written = lengthof(lease_columns),
+									 .inserts_only = true,
+									 .parent = "companies",
+									 .tenants = true},
+						 .other_keys = true};
 /* Two statements, since one with OR would read all leases of the company. */
 static TcStatement release_bound = {
 	.sql = "DELETE FROM @.call_leases WHERE company_id = $1 AND provider_call_id = $2",
@@ -112,15 +120,39 @@ sign_of_life(const TcDelivery *delivery, int64 company_id)
 	return params;
 }
 
+/* Takes the last sign of life. */
+static bool
+visit_seen(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	Datum seen_at;
+
+	if (tc_row_datum(tuple, desc, "seen_at", &seen_at))
+		*(TimestampTz *) arg = DatumGetTimestampTz(seen_at);
+	return false;
+}
+
+/* When the call's lease was seen last; DT_NOBEGIN: it has none. */
+static TimestampTz
+last_seen(const TcParams *params)
+{
+	TcMatch matches[2] = {{"company_id", INT8OID, params->values[0]},
+						  {"provider_call_id", TEXTOID, params->values[1]}};
+	TimestampTz seen_at = DT_NOBEGIN;
+
+	tc_read_rows(get_relname_relid("call_leases", tc_telephony_required()->schema), matches, 2,
+				 visit_seen, &seen_at);
+	return seen_at;
+}
+
 /* Renews the call's lease; false if it has none. */
 static bool
 renew(const TcParams *params)
 {
-	bool isnull;
+	TimestampTz seen_at = last_seen(params);
 
-	if (tc_execute(&find_lease, params) == 0)
+	if (seen_at == DT_NOBEGIN)
 		return false;
-	if (DatumGetBool(tc_result_datum(1, &isnull)))
+	if (seen_at < DatumGetTimestampTz(params->values[2]) - RENEWED_AFTER)
 		(void) tc_execute(&renew_lease, params);
 	return true;
 }
@@ -141,11 +173,15 @@ make(const TcParams *params, const TcDelivery *delivery, const TcMergeResult *me
 {
 	const char *direction = delivery->message.facts.direction;
 	bool outbound = direction != NULL && strcmp(direction, "outbound") == 0;
-	TcParams made = *params;
+	Datum call_id = params->values[1];
+	Datum now = params->values[2];
+	TcRow row = {.values = {params->values[0], call_id, call_id, now, now}};
 
-	tc_param_int8(&made, merged->branch_id);
-	tc_param_text(&made, outbound ? "outbound" : "inbound");
-	return tc_execute(&make_lease, &made) > 0;
+	if (last_seen(params) != DT_NOBEGIN)
+		return false;
+	tc_row_set_id(&row, 5, merged->branch_id);
+	tc_row_set_text(&row, 6, outbound ? "outbound" : "inbound");
+	return tc_row_insert(&leases, &row);
 }
 
 /* The call goes on: it has a lease from now on.  Most likely first, since each is a statement. */

@@ -148,7 +148,7 @@ find_all(TcRateItems *items, int64 now)
 static TcRateState
 item_state(const TcRateItem *item, const TcRateAsk *ask, int64 now, TcRateMath *math)
 {
-	tc_rate_low(item->entry != NULL ? &item->entry->math : &item->limit.math,
+	tc_rate_low(item->entry != NULL ? &tc_rate_record(item->entry)->math : &item->limit.math,
 				ask->low ? item->limit.reserve : 0, math);
 	return item->entry != NULL ? tc_rate_state(item->entry) : (TcRateState){now, 0};
 }
@@ -165,7 +165,7 @@ static inline bool
 is_paused(const TcRateItem *item, int64 now)
 {
 	return item->entry != NULL && item->entry->paused &&
-		   !tc_rate_is_full(&item->entry->math, tc_rate_state(item->entry), now);
+		   !tc_rate_is_full(&tc_rate_record(item->entry)->math, tc_rate_state(item->entry), now);
 }
 
 /* Decides for one bucket, writing nothing; false if it is refused.  All locks. */
@@ -227,15 +227,17 @@ pause_buckets(TcRateItems *items, int64 now)
 	{
 		TcRateItem *item = &items->item[i];
 		TcRateEntry *entry = item->entry;
+		const TcRateMath *math;
 		TcRateState state;
 
 		if (item->limit.pause == 0 || entry == NULL || entry->shadow || is_paused(item, now) ||
 			!policy_refused(items, item))
 			continue;
+		math = &tc_rate_record(entry)->math;
 		state = tc_rate_state(entry);
-		tc_rate_rebase(&entry->math, &state, now);
+		tc_rate_rebase(math, &state, now);
 		entry->base = state.base;
-		state.s = Max(tc_rate_pause(&entry->math, state, now, item->limit.pause), state.s);
+		state.s = Max(tc_rate_pause(math, state, now, item->limit.pause), state.s);
 		pg_atomic_write_u64(&entry->s, (uint64) state.s);
 		entry->paused = true;
 	}

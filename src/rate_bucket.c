@@ -43,11 +43,27 @@ changed_at(const TcRateLimit *limit, int64 now)
 	return ago >= now / 1000 ? 0 : now - ago * 1000;
 }
 
+/* The arithmetic that an entry goes by: the limit's own, unless one of them is outdated. */
+static inline const TcRateMath *
+math_of(const TcRateEntry *entry, const TcRateLimit *limit)
+{
+	return likely(entry->stamp == limit->stamp) ? &limit->math : &tc_rate_record(entry)->math;
+}
+
 /* Does the entry fit the policy's version and the present time? */
+static inline bool
+fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now)
+{
+	return (likely(entry->stamp == limit->stamp) ||
+			tc_rate_record(entry)->version >= limit->version) &&
+		   now - entry->base < math_of(entry, limit)->horizon;
+}
+
+/* The same for others. */
 bool
 tc_rate_fits(const TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 {
-	return entry->version >= limit->version && now - entry->base < entry->math.horizon;
+	return fits(entry, limit, now);
 }
 
 /*
@@ -58,28 +74,28 @@ void
 tc_rate_refresh(TcRateEntry *entry, const TcRateLimit *limit, int64 now)
 {
 	TcRateState state = tc_rate_state(entry);
+	const TcRateMath *math = &tc_rate_record(entry)->math;
+	int64 version = tc_rate_record(entry)->version;
 
-	if (entry->version < limit->version)
+	if (version < limit->version)
 	{
 		bool resumes = entry->paused && limit->pause == 0;
 		TcRateChange change = resumes ? TC_RATE_RESET : limit->change;
 
-		if (entry->version == 0)
+		if (version == 0)
 			state = (TcRateState){now, 0};
 		else
 		{
-			tc_rate_convert(&entry->math, &limit->math, change, changed_at(limit, now), now,
-							&state);
+			tc_rate_convert(math, &limit->math, change, changed_at(limit, now), now, &state);
 			tc_rate_turn_convert(entry, limit, change, state.base);
 		}
-		entry->math = limit->math;
+		tc_rate_set_math(entry, limit->version, &limit->math);
 		tc_rate_passes(TC_RATE_PLACE_CHANGE);
 		entry->shadow = limit->shadow;
 		entry->paused = entry->paused && !resumes;
-		entry->version = limit->version;
 	}
-	if (tc_rate_needs_rebase(&entry->math, state, now))
-		tc_rate_rebase(&entry->math, &state, now);
+	if (tc_rate_needs_rebase(math, state, now))
+		tc_rate_rebase(math, &state, now);
 	entry->base = state.base;
 	pg_atomic_write_u64(&entry->s, (uint64) state.s);
 }
@@ -237,7 +253,8 @@ static inline void
 ask_entry(TcRateEntry *entry, const TcRateLimit *limit, const TcRateAsk *ask, int64 now,
 		  TcTakeResult *result)
 {
-	const TcRateMath *math = &entry->math;
+	const TcRateMath *math = math_of(entry, limit);
+	int64 burst = math->burst;
 	TcRateMath low;
 
 	if (unlikely(ask->low && limit->reserve > 0))
@@ -262,7 +279,7 @@ ask_entry(TcRateEntry *entry, const TcRateLimit *limit, const TcRateAsk *ask, in
 	if (!ask->brief)
 	{
 		tc_rate_describe(math, tc_rate_state(entry), now, ask, result);
-		result->quota = entry->math.burst;
+		result->quota = burst;
 	}
 }
 
@@ -386,7 +403,7 @@ tc_rate_ask(const TcRateLimit *limit, const TcRateSubject *subject, const TcRate
 		now = tc_rate_now();
 	}
 	entry = tc_rate_find(&key, hash);
-	if (likely(entry != NULL && tc_rate_fits(entry, limit, now) && ask->max_wait == 0))
+	if (likely(entry != NULL && fits(entry, limit, now) && ask->max_wait == 0))
 	{
 		ask_entry(entry, limit, ask, now, result);
 		LWLockRelease(lock);

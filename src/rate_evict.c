@@ -78,7 +78,8 @@ sweep_slots(uint32 partition, uint32 at_most, int64 now)
 	{
 		TcRateEntry *entry = slot_of(partition, first + i);
 
-		if (!tc_rate_in_use(entry) || !tc_rate_is_full(&entry->math, tc_rate_state(entry), now))
+		if (!tc_rate_in_use(entry) ||
+			!tc_rate_is_full(&tc_rate_record(entry)->math, tc_rate_state(entry), now))
 			continue;
 		evict(entry);
 		freed++;
@@ -118,7 +119,7 @@ time_to_full(TcRateEntry *entry, int64 now)
 {
 	TcRateView view;
 
-	tc_rate_view(&entry->math, tc_rate_state(entry), now, 1, &view);
+	tc_rate_view(&tc_rate_record(entry)->math, tc_rate_state(entry), now, 1, &view);
 	return view.reset_after;
 }
 
@@ -201,9 +202,10 @@ force_out(uint32 hash, int64 now)
 	{
 		TcRateView view;
 
-		tc_rate_view(&entry->math, tc_rate_state(entry), now, 1, &view);
+		tc_rate_view(&tc_rate_record(entry)->math, tc_rate_state(entry), now, 1, &view);
 		pg_atomic_fetch_add_u64(&shared->forced, 1);
-		pg_atomic_fetch_add_u64(&shared->forgiven, entry->math.burst - view.remaining);
+		pg_atomic_fetch_add_u64(&shared->forgiven,
+								tc_rate_record(entry)->math.burst - view.remaining);
 		evict(entry);
 	}
 	LWLockRelease(tc_rate_lock(sample.partition));

@@ -58,14 +58,22 @@ tc_rate_hash(const TcRateKey *key)
 	return (uint32) (hash ^ (hash >> 32));
 }
 
-/* Are two keys the same? */
-static inline bool
-tc_rate_same_key(const TcRateKey *a, const TcRateKey *b)
+/*
+ * A key but for database, policy and subject[0], in one word: that is all of it for a company's or
+ * everybody's bucket.  Other keys have a bit set that says that the word may stand for several.
+ */
+#define TC_RATE_REST_MIXED (UINT64CONST(1) << 63)
+
+static inline uint64
+tc_rate_key_rest(const TcRateKey *key)
 {
-	return a->subject[0] == b->subject[0] && a->policy_id == b->policy_id &&
-		   a->database == b->database && a->level == b->level &&
-		   a->private_version == b->private_version && a->subject[1] == b->subject[1] &&
-		   a->detail == b->detail;
+	uint64 hash;
+
+	if (likely((key->subject[1] | key->detail | key->private_version) == 0))
+		return key->level;
+	hash = tc_rate_mix(0, (uint64) key->private_version << 32 | key->level);
+	hash = tc_rate_mix(hash, key->subject[1]);
+	return tc_rate_mix(hash, key->detail) | TC_RATE_REST_MIXED;
 }
 
 /* Names of levels; there is none for a level that no policy may have. */

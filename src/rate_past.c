@@ -73,7 +73,7 @@ find(const TcRateKey *key)
 			return past;
 		}
 		pg_read_barrier();
-		if (expected == SLOT_IN_USE && tc_rate_same_key(&past->key, key))
+		if (expected == SLOT_IN_USE && memcmp(&past->key, key, sizeof(TcRateKey)) == 0)
 			return past;
 	}
 	return NULL;
@@ -91,7 +91,7 @@ void
 tc_rate_past_add(TcRateEntry *entry)
 {
 	TcRateRecord *record = tc_rate_record(entry);
-	TcRateKey key = entry->key;
+	TcRateKey key = tc_rate_key_of(entry);
 	TcRatePast *past;
 	uint64 last;
 

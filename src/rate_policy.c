@@ -40,6 +40,7 @@
 #include "inval.h"
 #include "rate_args.h"
 #include "rate_policy.h"
+#include "rate_table.h"
 #include "ready.h"
 
 #define MAX_CACHED 1024	  /* limits kept; beyond, the cache starts over */
@@ -354,6 +355,7 @@ enter(const CacheKey *key, const Gathering *gathering)
 	{
 		limits[i].more = n - 1 - i;
 		limits[i].together = n > 1 || limits[i].pause > 0;
+		limits[i].stamp = tc_rate_stamp(limits[i].version, &limits[i].math);
 	}
 	entry = hash_search(cache, key, HASH_ENTER, NULL);
 	entry->has_finer = gathering->finer;
@@ -424,18 +426,12 @@ entry_for(CacheKey *key, const TcRateWho *who)
 	return key->branch_id != 0 || key->number[0] != '\0' ? cached(key) : entry;
 }
 
-/* The policy as it holds for the tenant.  Valid until the next call. */
-const TcRateLimit *
-tc_rate_limit(const char *policy, int length, const TcRateWho *who)
+/* Looks a policy up, and remembers the answer if it may well be the next one, too. */
+static pg_noinline const TcRateLimit *
+look_up(const char *policy, int length, const TcRateWho *who)
 {
 	CacheKey key = {0};
 	CacheEntry *entry;
-
-	AcceptInvalidationMessages();
-	if (likely(cache_valid && last_hit != NULL && last_length == length &&
-			   (last_for_all || last_hit->key.company_id == who->tenant->company_id) &&
-			   memcmp(last_hit->key.policy, policy, length) == 0))
-		return last_hit->limits;
 
 	if (length < 1 || length >= TC_RATE_NAME_LEN)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -454,6 +450,18 @@ tc_rate_limit(const char *policy, int length, const TcRateWho *who)
 		last_for_all = key.company_id == DEFAULT_COMPANY && !entry->has_finer;
 	}
 	return entry->limits;
+}
+
+/* The policy as it holds for the tenant.  Valid until the next call. */
+const TcRateLimit *
+tc_rate_limit(const char *policy, int length, const TcRateWho *who)
+{
+	AcceptInvalidationMessages();
+	if (likely(cache_valid && last_hit != NULL && last_length == length &&
+			   (last_for_all || last_hit->key.company_id == who->tenant->company_id) &&
+			   memcmp(last_hit->key.policy, policy, length) == 0))
+		return last_hit->limits;
+	return look_up(policy, length, who);
 }
 
 PG_FUNCTION_INFO_V1(tc_rate_policy_changed);

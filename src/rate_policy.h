@@ -30,6 +30,7 @@ typedef struct TcRateLimit
 	bool uncommitted; /* changed by the current transaction */
 	TcRateChange change;
 	int64 version;			/* rises with each change */
+	uint64 stamp;			/* of version and math: see rate_table.h */
 	TimestampTz changed_at; /* of this version */
 	int64 changed_clock;	/* the same by the buckets' clock; -1: it was another one */
 	int64 reserve;			/* tokens that low priority may not use */

@@ -19,11 +19,11 @@ copy_entry(TcRateEntry *entry, TcRateBucket *bucket)
 {
 	TcRateRecord *record = tc_rate_record(entry);
 
-	bucket->key = entry->key;
-	bucket->version = entry->version;
+	bucket->key = tc_rate_key_of(entry);
+	bucket->version = record->version;
 	bucket->shadow = entry->shadow;
 	bucket->paused = entry->paused;
-	bucket->math = entry->math;
+	bucket->math = record->math;
 	bucket->state = tc_rate_state(entry);
 	bucket->allowed = pg_atomic_read_u64(&entry->allowed);
 	bucket->denied = pg_atomic_read_u64(&record->denied);
@@ -63,7 +63,7 @@ tc_rate_read(uint64 *position, Oid database, TcRateBucket buckets[TC_RATE_READ_A
 	{
 		TcRateEntry *entry = tc_rate_slot(partition, number);
 
-		if (tc_rate_in_use(entry) && (entry->key.database == database || database == InvalidOid))
+		if (tc_rate_in_use(entry) && (entry->database == database || database == InvalidOid))
 			copy_entry(entry, &buckets[n++]);
 	}
 	LWLockRelease(tc_rate_lock(partition));
@@ -94,7 +94,7 @@ reset_slots(uint32 partition, uint32 number, uint32 stop, Oid database)
 	{
 		TcRateEntry *entry = tc_rate_slot(partition, number);
 
-		if (entry->key.database == database)
+		if (entry->database == database)
 			reset_entry(entry);
 	}
 	LWLockRelease(tc_rate_lock(partition));

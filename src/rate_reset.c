@@ -31,11 +31,11 @@ fill_entry(TcRateEntry *entry)
 	TcRateRecord *record = tc_rate_record(entry);
 	TcRateView view;
 
-	if (tc_rate_is_full(&entry->math, tc_rate_state(entry), now))
+	if (tc_rate_is_full(&record->math, tc_rate_state(entry), now))
 		return false;
 	entry->paused = false;
-	tc_rate_view(&entry->math, tc_rate_state(entry), now, 1, &view);
-	pg_atomic_fetch_add_u64(&record->forgiven, entry->math.burst - view.remaining);
+	tc_rate_view(&record->math, tc_rate_state(entry), now, 1, &view);
+	pg_atomic_fetch_add_u64(&record->forgiven, record->math.burst - view.remaining);
 	pg_atomic_write_u64(&entry->s, 0);
 	tc_rate_turn_move(record->born, 0, TC_RATE_FAR);
 	record->born = pg_atomic_add_fetch_u64(&tc_rate_table_here.shared->born, 1);

@@ -299,8 +299,7 @@ restore(const TcRateBucket *bucket, int64 shift)
 	record = tc_rate_record(entry);
 	entry->shadow = bucket->shadow;
 	entry->paused = bucket->paused;
-	entry->version = bucket->version;
-	entry->math = bucket->math;
+	tc_rate_set_math(entry, bucket->version, &bucket->math);
 	entry->base = bucket->state.base + shift;
 	pg_atomic_write_u64(&entry->s, (uint64) bucket->state.s);
 	pg_atomic_write_u64(&entry->allowed, bucket->allowed);

@@ -69,7 +69,7 @@ tc_rate_slot(uint32 partition, uint32 number)
 static inline bool
 tc_rate_in_use(const TcRateEntry *slot)
 {
-	return slot->key.database != InvalidOid;
+	return slot->database != InvalidOid;
 }
 
 #endif /* TC_RATE_SHARED_H */

@@ -144,7 +144,7 @@ tc_rate_shmem_init(void)
 	DefineCustomIntVariable("tenantcall.rate_max_buckets",
 							"Number of rate limit buckets that shared memory has room for.",
 							"A bucket is one policy of one company that is not full; each takes "
-							"384 bytes.",
+							"408 bytes.",
 							&max_buckets, 65536, 1, 16 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL,
 							NULL);
 	DefineCustomEnumVariable(

@@ -10,8 +10,9 @@
  *		hash(key) --> home slot: [ an entry | head ] --> entry --> entry --> (none)
  *
  * So the usual look-up reads one slot, whose address follows from the hash alone, and has waited
- * for memory once: with many tenants that is what a look-up costs.  An entry never moves, and its
- * state is one atomic word, s.
+ * for memory once: with many tenants that is what a request costs.  What a request needs that is
+ * admitted by a limit this backend knows stands in that one cache line; the rest of an entry is a
+ * record elsewhere.  An entry never moves, and its state is one atomic word, s.
  *
  * Locks, one per partition, never two at a time (but see rate_all.c) and never across anything
  * that waits:
@@ -75,32 +76,24 @@ linked(uint32 link)
 	return &tc_rate_table_here.slots[link - 1];
 }
 
-/* Has the processor fetch what a decision reads of a slot. */
-static inline void
-prefetch_slot(TcRateEntry *slot)
-{
-	__builtin_prefetch(slot, 1);
-	__builtin_prefetch((char *) slot + 64, 1);
-}
-
-/* Has the processor fetch the slot that is most likely the hash's.  No lock. */
+/* Has the processor fetch the slots that are most likely the hash's.  No lock. */
 void
 tc_rate_prefetch(uint32 hash)
 {
 	TcRateEntry *home = home_of(hash);
 
-	prefetch_slot(home);
-	prefetch_slot(home + 1);
+	__builtin_prefetch(home, 1);
+	__builtin_prefetch(home + 1, 1);
 }
 
-/* The same for the rest of the entry. */
+/* The same for what a ticket takes over. */
 void
 tc_rate_prefetch_record(uint32 hash)
 {
 	TcRateRecord *record = tc_rate_record(home_of(hash));
 
 	__builtin_prefetch(record, 1);
-	__builtin_prefetch((char *) record + 64, 1);
+	__builtin_prefetch((char *) record + TC_RATE_RECORD_HEAD - 1, 1);
 }
 
 /* The rest of an entry. */
@@ -110,26 +103,79 @@ tc_rate_record(const TcRateEntry *entry)
 	return &tc_rate_table_here.records[entry - tc_rate_table_here.slots];
 }
 
+/* The key of an entry that is in use.  Any lock. */
+TcRateKey
+tc_rate_key_of(const TcRateEntry *entry)
+{
+	const TcRateRecord *record = tc_rate_record(entry);
+
+	return (TcRateKey){.database = entry->database,
+					   .policy_id = entry->policy_id,
+					   .level = record->level,
+					   .private_version = record->private_version,
+					   .subject = {entry->subject, record->subject1},
+					   .detail = record->detail};
+}
+
+/* Is it the key's entry?  Only where the word `rest` may stand for several, the record tells. */
+static inline bool
+is_of(const TcRateEntry *entry, const TcRateKey *key, uint64 rest)
+{
+	const TcRateRecord *record;
+
+	if (entry->subject != key->subject[0] || entry->rest != rest ||
+		entry->policy_id != key->policy_id || entry->database != key->database)
+		return false;
+	if (likely((rest & TC_RATE_REST_MIXED) == 0))
+		return true;
+	record = tc_rate_record(entry);
+	return record->level == key->level && record->private_version == key->private_version &&
+		   record->subject1 == key->subject[1] && record->detail == key->detail;
+}
+
 /* The key's entry, or NULL.  The partition must be locked. */
 TcRateEntry *
 tc_rate_find(const TcRateKey *key, uint32 hash)
 {
 	TcRateEntry *home = home_of(hash);
+	uint64 rest = tc_rate_key_rest(key);
 	uint32 link;
 
-	if (likely(tc_rate_same_key(&home->key, key)))
+	if (likely(is_of(home, key, rest)))
 		return home;
-	link = home->head;
-	while (link != NONE)
+	for (link = home->head; link != NONE; link = linked(link)->next)
 	{
-		TcRateEntry *entry = linked(link);
-
-		prefetch_slot(entry);
-		if (tc_rate_same_key(&entry->key, key))
-			return entry;
-		link = entry->next;
+		if (is_of(linked(link), key, rest))
+			return linked(link);
 	}
 	return NULL;
+}
+
+/* A word for a version and its arithmetic: see rate_table.h. */
+uint64
+tc_rate_stamp(int64 version, const TcRateMath *math)
+{
+	const uint8 *key = tc_rate_table_here.shared->detail_key;
+
+	struct
+	{
+		int64 version;
+		TcRateMath math;
+	} both = {version, *math};
+
+	StaticAssertStmt(sizeof(both) == 7 * sizeof(int64), "there is padding");
+	return tc_siphash64(key, &both, sizeof(both)) | 1;
+}
+
+/* Gives an entry its version and arithmetic.  Exclusive lock. */
+void
+tc_rate_set_math(TcRateEntry *entry, int64 version, const TcRateMath *math)
+{
+	TcRateRecord *record = tc_rate_record(entry);
+
+	record->version = version;
+	record->math = *math;
+	entry->stamp = tc_rate_stamp(version, math);
 }
 
 /* Reserves the place of another entry; false if there is none. */
@@ -219,16 +265,25 @@ tc_rate_link(const TcRateKey *key, uint32 hash)
 {
 	TcRateEntry *entry = free_slot(hash);
 	TcRateEntry *home = home_of(hash);
+	TcRateRecord *record;
 	uint32 head;
 
 	if (entry == NULL || !share_allows(key))
 		return NULL;
+	record = tc_rate_record(entry);
 	head = entry->head;
 	memset(entry, 0, sizeof(*entry));
-	memset(tc_rate_record(entry), 0, sizeof(TcRateRecord));
+	memset(record, 0, sizeof(*record));
 	entry->head = head;
-	entry->key = *key;
-	tc_rate_record(entry)->born = pg_atomic_add_fetch_u64(&tc_rate_table_here.shared->born, 1);
+	entry->database = key->database;
+	entry->policy_id = key->policy_id;
+	entry->subject = key->subject[0];
+	entry->rest = tc_rate_key_rest(key);
+	record->level = key->level;
+	record->private_version = key->private_version;
+	record->subject1 = key->subject[1];
+	record->detail = key->detail;
+	record->born = pg_atomic_add_fetch_u64(&tc_rate_table_here.shared->born, 1);
 	entry->next = home->head;
 	home->head = (uint32) (entry - tc_rate_table_here.slots) + 1;
 	return entry;
@@ -238,9 +293,10 @@ tc_rate_link(const TcRateKey *key, uint32 hash)
 void
 tc_rate_unlink(TcRateEntry *entry)
 {
-	TcRateEntry *home = home_of(tc_rate_hash(&entry->key));
+	const TcRateKey key = tc_rate_key_of(entry);
+	TcRateEntry *home = home_of(tc_rate_hash(&key));
 	uint32 number = (uint32) (entry - tc_rate_table_here.slots) + 1;
-	pg_atomic_uint32 *share = share_of(&entry->key);
+	pg_atomic_uint32 *share = share_of(&key);
 
 	if (home->head == number)
 		home->head = entry->next;
@@ -252,7 +308,7 @@ tc_rate_unlink(TcRateEntry *entry)
 			before = linked(before->next);
 		before->next = entry->next;
 	}
-	entry->key.database = InvalidOid;
+	entry->database = InvalidOid;
 	if (share != NULL)
 		pg_atomic_fetch_sub_u32(share, 1);
 	tc_rate_release_place();

@@ -15,43 +15,53 @@
 
 #define TC_RATE_RING 4
 
-/* What decisions go by, in two cache lines of 64 bytes: a look-up reads only the first. */
+/* What the usual request reads and writes, in one cache line of 64 bytes. */
 typedef struct TcRateEntry
 {
-	TcRateKey key;		/* its database is InvalidOid in a slot that is not in use */
+	Oid database; /* InvalidOid in a slot that is not in use; from here to rest: the key */
+	int32 policy_id;
+	uint64 subject;
+	uint64 rest;		/* see tc_rate_key_rest() */
 	uint32 head;		/* of the chain at home in this slot: no part of what stands in it */
 	uint32 next : 30;	/* in the chain that this entry is in */
 	uint32 shadow : 1;	/* like base, version and math: changes under the exclusive lock */
 	uint32 paused : 1;	/* admits nothing until it is full (exclusive lock) */
 	pg_atomic_uint64 s; /* compare-and-swap under the shared lock */
 	int64 base;
-
-	int64 version; /* of the policy; 0: tc_rate_enter() has just made it */
-	TcRateMath math;
+	uint64 stamp; /* of version and math: a limit of the same stamp has the same */
 	pg_atomic_uint64 allowed;
 } TcRateEntry;
 
-/* The rest of an entry, apart from it: refusals add to the first line, refunds use the second. */
+/* The rest of an entry, apart from it; first what a ticket takes over. */
 typedef struct TcRateRecord
 {
+	uint64 born;			  /* no two entries since the server's start have the same */
+	pg_atomic_uint64 tickets; /* issued */
+	int64 given_back;		  /* sub-tokens refunded so far, under this version of the policy */
+	int64 version;			  /* of the policy; 0: tc_rate_enter() has just made the entry */
+	uint32 level;			  /* this and the next three are what the entry's rest stands for */
+	uint32 private_version;
+	uint64 subject1;
+	uint64 detail;
+
+	TcRateMath math; /* changes together with version and the entry's stamp */
+
 	pg_atomic_uint64 denied;
 	pg_atomic_uint64 would_deny;
 	pg_atomic_uint64 last_denied_at;
 	pg_atomic_uint64 waited;
 	pg_atomic_uint64 refunded; /* tokens */
 	pg_atomic_uint64 forgiven; /* tokens */
-	uint64 born;			   /* no two entries since the server's start have the same */
-	pg_atomic_uint64 tickets;  /* issued */
 
-	/* Refunds, under the exclusive lock; see rate_ticket.c. */
+	/* Refunds, like given_back under the exclusive lock; see rate_ticket.c. */
 	uint64 window;			   /* tickets below this number are refused */
 	uint64 used[2];			   /* a bit for each of the 128 tickets from there */
-	int64 given_back;		   /* sub-tokens refunded so far, under this version of the policy */
 	uint64 ring[TC_RATE_RING]; /* latest refunds: low half of the ticket's number << 32 | tokens */
 } TcRateRecord;
 
-StaticAssertDecl(offsetof(TcRateEntry, version) == 64 && sizeof(TcRateEntry) == 128 &&
-					 offsetof(TcRateRecord, window) == 64 && sizeof(TcRateRecord) == 128,
+#define TC_RATE_RECORD_HEAD offsetof(TcRateRecord, math) /* bytes that a ticket takes over */
+
+StaticAssertDecl(sizeof(TcRateEntry) == 64 && sizeof(TcRateRecord) == 208,
 				 "entries are laid out otherwise than meant");
 
 extern LWLock *tc_rate_lock(uint32 hash);
@@ -59,6 +69,13 @@ extern void tc_rate_prefetch(uint32 hash);
 extern void tc_rate_prefetch_record(uint32 hash);
 extern TcRateRecord *tc_rate_record(const TcRateEntry *entry);
 extern TcRateEntry *tc_rate_find(const TcRateKey *key, uint32 hash);
+extern TcRateKey tc_rate_key_of(const TcRateEntry *entry);
+
+/* A word for a policy's version and its arithmetic, not 0; those of others are different ones. */
+extern uint64 tc_rate_stamp(int64 version, const TcRateMath *math);
+
+/* Gives an entry the version and arithmetic of a policy.  Exclusive lock. */
+extern void tc_rate_set_math(TcRateEntry *entry, int64 version, const TcRateMath *math);
 
 /* The state of an entry, as the core wants it.  Any lock. */
 static inline TcRateState

@@ -70,9 +70,9 @@ tc_rate_issue(TcRateEntry *entry, int64 after, uint64 seen, const TcRateAsk *ask
 
 	Assert(ask->tickets->n <= TC_RATE_MAX_ITEMS);
 	tc_rate_passes(TC_RATE_PLACE_SPEND);
-	ticket->key = entry->key;
+	ticket->key = tc_rate_key_of(entry);
 	ticket->after = (TcRateState){entry->base, after};
-	ticket->version = entry->version;
+	ticket->version = record->version;
 	ticket->cost = ask->cost;
 	ticket->born = record->born;
 	ticket->given_back = record->given_back;
@@ -124,7 +124,7 @@ earlier_refunds(const TcRateEntry *entry, const TcRateTicket *ticket)
 		uint64 refund = record->ring[i];
 
 		if (refund != 0 && (int32) ((uint32) (refund >> 32) - (uint32) ticket->number) > 0)
-			sum -= (int64) (uint32) refund * entry->math.unit;
+			sum -= (int64) (uint32) refund * record->math.unit;
 	}
 	return Max(sum, 0);
 }
@@ -134,7 +134,7 @@ static void
 note_refund(TcRateEntry *entry, const TcRateTicket *ticket, int64 amount)
 {
 	TcRateRecord *record = tc_rate_record(entry);
-	uint64 tokens = Min((uint64) (amount / entry->math.unit), PG_UINT32_MAX);
+	uint64 tokens = Min((uint64) (amount / record->math.unit), PG_UINT32_MAX);
 
 	record->given_back += amount;
 	pg_atomic_fetch_add_u64(&record->refunded, tokens);
@@ -156,12 +156,12 @@ give_back_to(TcRateEntry *entry, const TcRateTicket *ticket)
 	TcRateState after = ticket->after;
 	int64 next;
 
-	if (record->born != ticket->born || entry->version != ticket->version ||
+	if (record->born != ticket->born || record->version != ticket->version ||
 		!use_number(record, ticket->number) || entry->paused)
 		return 0;
 	tc_rate_passes(TC_RATE_PLACE_REFUND);
 	after.s -= earlier_refunds(entry, ticket);
-	next = tc_rate_refund(&entry->math, state, tc_rate_now(), after, ticket->cost);
+	next = tc_rate_refund(&record->math, state, tc_rate_now(), after, ticket->cost);
 	if (next >= state.s)
 		return 0;
 	pg_atomic_write_u64(&entry->s, (uint64) next);
@@ -190,7 +190,7 @@ tc_rate_give_back(const TcRateTicket *ticket, int64 turn)
 			amount = give_back_to(entry, ticket);
 		if (amount > 0)
 			tc_rate_turn_move(tc_rate_record(entry)->born, turn,
-							  tc_rate_duration(&entry->math, amount));
+							  tc_rate_duration(&tc_rate_record(entry)->math, amount));
 		LWLockRelease(tc_rate_lock(hash));
 	}
 	RESUME_INTERRUPTS();

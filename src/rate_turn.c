@@ -87,7 +87,7 @@ tc_rate_turn_convert(const TcRateEntry *entry, const TcRateLimit *to, TcRateChan
 			continue;
 		left = change == TC_RATE_RESET || to->shadow
 				   ? 0
-				   : tc_rate_convert_wait(&entry->math, &to->math, turn - at);
+				   : tc_rate_convert_wait(&tc_rate_record(entry)->math, &to->math, turn - at);
 		pg_atomic_write_u64(&slot->turn,
 							left < PG_INT64_MAX - at ? (uint64) (at + left) : PG_INT64_MAX);
 		SetLatch(&GetPGProcByNumber(i)->procLatch);

@@ -64,7 +64,7 @@ follow_policy(const TcRateTicket *ticket, const char *policy, const TcRateWho *w
 	if (limit->version <= ticket->version || !tc_rate_lock_wait(hash, LW_EXCLUSIVE))
 		return false;
 	entry = tc_rate_find(&ticket->key, hash);
-	if (entry != NULL && entry->version < limit->version)
+	if (entry != NULL && tc_rate_record(entry)->version < limit->version)
 		tc_rate_refresh(entry, limit, tc_rate_now());
 	LWLockRelease(tc_rate_lock(hash));
 	return false;

@@ -92,6 +92,7 @@ tc_row_lock(TcTable *table, TcRow *row)
 	if (direct != NULL)
 	{
 		found = tc_direct_lock(direct, row);
+		row->absent = !found;
 		tc_direct_close(direct);
 		return found;
 	}
@@ -126,9 +127,14 @@ prepare_insert(TcTable *table)
 	appendStringInfoChar(&sql, ')');
 	if (columns->keys > 0)
 	{
-		appendStringInfoString(&sql, " ON CONFLICT (");
-		append_columns(&sql, table, 0, columns->keys, "name");
-		appendStringInfoString(&sql, ") DO NOTHING");
+		appendStringInfoString(&sql, " ON CONFLICT ");
+		if (!table->other_keys)
+		{
+			appendStringInfoChar(&sql, '(');
+			append_columns(&sql, table, 0, columns->keys, "name");
+			appendStringInfoString(&sql, ") ");
+		}
+		appendStringInfoString(&sql, "DO NOTHING");
 	}
 	if (columns->count > columns->written)
 	{
@@ -148,7 +154,7 @@ tc_row_insert(TcTable *table, TcRow *row)
 
 	if (direct != NULL)
 	{
-		done = table->columns.keys == 0 || !tc_direct_exists(direct, row);
+		done = table->columns.keys == 0 || row->absent || !tc_direct_exists(direct, row);
 		if (done)
 			tc_direct_insert(direct, row);
 		tc_direct_close(direct);

@@ -17,6 +17,7 @@ typedef struct TcTable
 {
 	const char *name;
 	TcColumns columns;
+	bool other_keys; /* a row of another key's may be in the way as well: then it is not inserted */
 	/* made at first use */
 	TcStatement insert;
 	TcStatement lock;

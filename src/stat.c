@@ -2,14 +2,17 @@
  * stat.c
  *		What was asked, entered, delivered and refused, counted in shared memory.
  *
- *		tc_stat_shared | entry[]: one for each (database, company), found by probing linearly
+ *		tc_stat_shared | entry[]: one for each (database, company) | tag[]: a hash of whose it is
+ *
+ * An entry is found by probing linearly, in the tags: entries are so large that each is in other
+ * memory, and where companies are many most of them find neither their own nor room.
  *
  * Counting writes no rows, and counts what was rolled back as well.  Entries are never taken back:
  * so a reader needs no lock, and a process may keep a pointer to the one it used last.  A company
  * that finds no room is counted with its database, for which there is room apart.
  *
- * Counters are atomic.  The lock is taken to make an entry, with its database written last, behind
- * a barrier.
+ * Counters are atomic.  The lock is taken to make an entry: company, database and tag are written
+ *in this order, with barriers between, for readers come by the database or by the tag.
  */
 #include "postgres.h"
 
@@ -25,6 +28,7 @@
 
 #define TRANCHE "tenantcall_stat"
 #define MAX_PROBES 64
+#define NO_TAG 0 /* of an entry that is free */
 
 TcStatShared *tc_stat_shared = NULL;
 
@@ -94,7 +98,8 @@ static Size
 table_size(void)
 {
 	return add_size(offsetof(TcStatShared, entry),
-					mul_size(max_entries + TC_STAT_OWN, sizeof(TcStatEntry)));
+					mul_size(max_entries + TC_STAT_OWN,
+							 sizeof(TcStatEntry) + sizeof(pg_atomic_uint32)));
 }
 
 /* shmem_request_hook */
@@ -134,8 +139,12 @@ stat_shmem_startup(void)
 		tc_stat_shared->since = GetCurrentTimestamp();
 		tc_stat_shared->ncompanies = max_entries;
 		tc_stat_shared->nentries = max_entries + TC_STAT_OWN;
+		tc_stat_shared->tag = (pg_atomic_uint32 *) &tc_stat_shared->entry[tc_stat_shared->nentries];
 		for (uint32 i = 0; i < tc_stat_shared->nentries; i++)
+		{
 			initialize_entry(&tc_stat_shared->entry[i]);
+			pg_atomic_init_u32(&tc_stat_shared->tag[i], NO_TAG);
+		}
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -158,47 +167,67 @@ tc_stat_init(void)
 	shmem_startup_hook = stat_shmem_startup;
 }
 
-/* The entry, or the free place for it; NULL: neither. */
-static TcStatEntry *
-probe(int64 company_id)
+/* A company's hash in this database, which is never NO_TAG. */
+static uint32
+tag_of(int64 company_id)
 {
 	uint32 hash = hash_combine(hash_bytes_uint32((uint32) company_id),
 							   hash_bytes_uint32((uint32) MyDatabaseId));
+
+	return hash == NO_TAG ? 1 : hash;
+}
+
+/* The place of the entry, or one that is free for it; -1: neither. */
+static int64
+probe(int64 company_id, bool *is_free)
+{
+	uint32 tag = tag_of(company_id);
 	uint32 first = company_id == 0 ? tc_stat_shared->ncompanies : 0;
 	uint32 size = company_id == 0 ? TC_STAT_OWN : tc_stat_shared->ncompanies;
 
 	for (uint32 i = 0; i < MAX_PROBES; i++)
 	{
-		TcStatEntry *entry = &tc_stat_shared->entry[first + (hash + i) % size];
-		Oid database = pg_atomic_read_u32(&entry->database);
+		uint32 place = first + (tag + i) % size;
+		const TcStatEntry *entry = &tc_stat_shared->entry[place];
+		uint32 seen = pg_atomic_read_u32(&tc_stat_shared->tag[place]);
 
-		if (database == InvalidOid)
-			return entry;
+		*is_free = seen == NO_TAG;
+		if (*is_free)
+			return place;
+		if (seen != tag)
+			continue;
 		pg_read_barrier();
-		if (database == MyDatabaseId && entry->company_id == company_id)
-			return entry;
+		if (pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &entry->database)) == MyDatabaseId &&
+			entry->company_id == company_id)
+			return place;
 	}
-	return NULL;
+	return -1;
 }
 
 /* The entry, made if there is room. */
 static TcStatEntry *
 find_or_make(int64 company_id)
 {
-	TcStatEntry *entry = probe(company_id);
+	bool is_free;
+	int64 place = probe(company_id, &is_free);
 
-	if (entry == NULL || pg_atomic_read_u32(&entry->database) != InvalidOid)
-		return entry;
-	LWLockAcquire(tc_stat_shared->lock, LW_EXCLUSIVE);
-	entry = probe(company_id);
-	if (entry != NULL && pg_atomic_read_u32(&entry->database) == InvalidOid)
+	if (place >= 0 && is_free)
 	{
-		entry->company_id = company_id;
-		pg_write_barrier();
-		pg_atomic_write_u32(&entry->database, MyDatabaseId);
+		LWLockAcquire(tc_stat_shared->lock, LW_EXCLUSIVE);
+		place = probe(company_id, &is_free);
+		if (place >= 0 && is_free)
+		{
+			TcStatEntry *entry = &tc_stat_shared->entry[place];
+
+			entry->company_id = company_id;
+			pg_write_barrier();
+			pg_atomic_write_u32(&entry->database, MyDatabaseId);
+			pg_write_barrier();
+			pg_atomic_write_u32(&tc_stat_shared->tag[place], tag_of(company_id));
+		}
+		LWLockRelease(tc_stat_shared->lock);
 	}
-	LWLockRelease(tc_stat_shared->lock);
-	return entry;
+	return place < 0 ? NULL : &tc_stat_shared->entry[place];
 }
 
 /* The entry of a company, or of the database where it has none; NULL: not even that. */

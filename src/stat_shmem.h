@@ -24,7 +24,7 @@
 /* A company of a database; company 0 is the database itself, and who found no room. */
 typedef struct TcStatEntry
 {
-	pg_atomic_uint32 database; /* InvalidOid: free; written last */
+	pg_atomic_uint32 database; /* InvalidOid: free; written after the company */
 	int64 company_id;
 	pg_atomic_uint64 last_delivery_at;
 	pg_atomic_uint64 count[TC_STAT_N_COUNTS];
@@ -56,6 +56,7 @@ typedef struct TcStatShared
 	LWLock *lock; /* to take a place; for databases and keys */
 	TimestampTz since;
 	uint32 ncompanies, nentries; /* the rest of the entries are for databases themselves */
+	pg_atomic_uint32 *tag;		 /* of each entry, behind the last one */
 	TcStatDatabase database[TC_STAT_DATABASES];
 	TcStatKey key[TC_STAT_TOKEN_KEYS];
 	TcStatHappened happened[TC_STAT_NOTES];
@@ -73,8 +74,7 @@ typedef struct TcStatName
 } TcStatName;
 
 extern TcStatName tc_stat_name(int count);
-/* Tokens by their keys: stat_key.c. */
-extern void tc_stat_key_good(const char *kid);
+extern void tc_stat_key_good(const char *kid); /* tokens by their keys: stat_key.c */
 extern void tc_stat_key_unknown(const char *kid);
 
 #endif /* TC_STAT_SHMEM_H */

@@ -25,11 +25,15 @@ typedef struct TcTelephony
 	Oid reason_defaults;
 } TcTelephony;
 
-/* One equality condition of a direct read. */
+/*
+ * One condition of a direct read, in the order of an index's columns: equality, but of
+ * TIMESTAMPTZOID the first is "from this moment on" and a second one, of the same column, "up to
+ * this moment".
+ */
 typedef struct TcMatch
 {
 	const char *column;
-	Oid type; /* INT8OID, TEXTOID or UUIDOID */
+	Oid type; /* INT8OID, TEXTOID, UUIDOID or TIMESTAMPTZOID */
 	Datum value;
 } TcMatch;
 
@@ -53,6 +57,9 @@ extern uint64 tc_telephony_generation(void);
  */
 extern void tc_read_rows(Oid relid, const TcMatch *matches, int nmatches, TcRowVisitor visit,
 						 void *arg);
+
+/* Is there any such row as of now? */
+extern bool tc_any_row(Oid relid, const TcMatch *matches, int nmatches);
 
 /* Columns of a row by name; false for NULL. */
 extern bool tc_row_datum(HeapTuple tuple, TupleDesc desc, const char *column, Datum *value);

@@ -63,9 +63,20 @@ relation_changed(Oid relid)
 	}
 }
 
-/* Equality function of the types that directories are keyed by. */
+/* How the i-th condition compares. */
+static StrategyNumber
+strategy_of(const TcMatch *matches, int i)
+{
+	if (matches[i].type != TIMESTAMPTZOID)
+		return BTEqualStrategyNumber;
+	return i > 0 && strcmp(matches[i - 1].column, matches[i].column) == 0
+			   ? BTLessEqualStrategyNumber
+			   : BTGreaterEqualStrategyNumber;
+}
+
+/* The function that does. */
 static RegProcedure
-equality_of(Oid type)
+comparison_of(Oid type, StrategyNumber strategy)
 {
 	switch (type)
 	{
@@ -75,10 +86,23 @@ equality_of(Oid type)
 			return F_TEXTEQ;
 		case UUIDOID:
 			return F_UUID_EQ;
+		case TIMESTAMPTZOID:
+			return strategy == BTLessEqualStrategyNumber ? F_TIMESTAMPTZ_LE : F_TIMESTAMPTZ_GE;
 		default:
-			elog(ERROR, "no equality for type %u", type);
+			elog(ERROR, "no comparison for type %u", type);
 	}
 	return InvalidOid; /* keep the compiler quiet */
+}
+
+/* How many columns the keys are on. */
+static int
+count_columns(const ScanKeyData *keys, int nkeys)
+{
+	int count = 0;
+
+	for (int k = 0; k < nkeys; k++)
+		count += k == 0 || keys[k].sk_attno != keys[k - 1].sk_attno;
+	return count;
 }
 
 /* Is every match one of the index's first columns, and is each of these matched? */
@@ -86,12 +110,13 @@ static bool
 index_serves(Relation index, const ScanKeyData *keys, int nkeys)
 {
 	Form_pg_index form = index->rd_index;
+	int ncolumns = count_columns(keys, nkeys);
 
-	if (!form->indisvalid || form->indnkeyatts < nkeys)
+	if (!form->indisvalid || form->indnkeyatts < ncolumns)
 		return false;
 	if (RelationGetIndexPredicate(index) != NIL)
 		return false;
-	for (int i = 0; i < nkeys; i++)
+	for (int i = 0; i < ncolumns; i++)
 	{
 		bool found = false;
 
@@ -148,6 +173,7 @@ fill_keys(Relation rel, const TcMatch *matches, Way *way)
 	for (int i = 0; i < way->nmatches; i++)
 	{
 		AttrNumber attno = get_attnum(RelationGetRelid(rel), matches[i].column);
+		StrategyNumber strategy = strategy_of(matches, i);
 
 		if (attno == InvalidAttrNumber)
 			ereport(ERROR,
@@ -156,9 +182,9 @@ fill_keys(Relation rel, const TcMatch *matches, Way *way)
 							RelationGetRelationName(rel)),
 					 errhint("The tables of create_tables() may be added to, not taken from.")));
 		way->columns[i] = matches[i].column;
-		ScanKeyEntryInitialize(&way->keys[i], 0, attno, BTEqualStrategyNumber, InvalidOid,
+		ScanKeyEntryInitialize(&way->keys[i], 0, attno, strategy, InvalidOid,
 							   TupleDescAttr(RelationGetDescr(rel), attno - 1)->attcollation,
-							   equality_of(matches[i].type), (Datum) 0);
+							   comparison_of(matches[i].type, strategy), (Datum) 0);
 	}
 }
 
@@ -274,6 +300,24 @@ tc_read_rows(Oid relid, const TcMatch *matches, int nmatches, TcRowVisitor visit
 	else
 		read_all(rel, &way, visit, arg);
 	table_close(rel, AccessShareLock);
+}
+
+/* Notes that there is one. */
+static bool
+visit_any(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	*(bool *) arg = true;
+	return false;
+}
+
+/* Is there any such row? */
+bool
+tc_any_row(Oid relid, const TcMatch *matches, int nmatches)
+{
+	bool found = false;
+
+	tc_read_rows(relid, matches, nmatches, visit_any, &found);
+	return found;
 }
 
 /* A column by name; false for NULL. */

@@ -11,8 +11,9 @@ a bucket kept in a row, and Redis.  tenants: calls inside one query over 1 to 1,
 nanoseconds over a C function that does nothing.  statistics: one client asks at random while
 another reads stat_rate_limits, against the same while the other one computes something.
 
-What is compared runs in turns within each round; each figure is a ratio or a difference within a
-round.  Printed are the median over the rounds and, in brackets, the least and the greatest.
+What is compared runs there and back within each round; each figure is a ratio or a difference
+within a round.  Printed are the median over the rounds and, in brackets, the least and the
+greatest.
 """
 import os
 import pathlib
@@ -29,11 +30,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 import pgserver
 from pgserver import Failure, Workspace, main_guard, say
 from rate_sides import (ALLOW, REDIS, SCRIPTS, SELECT_1, TENANTS, InQuery, Redis, pgbench, spread, start,
-                        tenant)
+                        tenant, there_and_back)
 
 CLIENTS, FEW_CLIENTS = (1, 2, 4, 8, 16, 32, 64), (1, 8, 64)
 COUNTS = tuple(10 ** k for k in range(7))
-NO_OP = f"int8up({tenant(TENANTS)})"
 BEGIN, END = "<!-- measured: begin (test/bench/curves.py --publish) -->", "<!-- measured: end -->"
 PLOT = """
 set terminal svg size 640,400 font 'sans-serif,12' background 'white'
@@ -51,11 +51,6 @@ plot {lines}
 """
 
 
-def turned(sides, number):
-    """The sides in another order each round, since what comes first or last may have it easier."""
-    return sides[number % len(sides):] + sides[:number % len(sides)]
-
-
 def over_clients(server, redis, rounds, seconds, counts):
     """Statements a second: side -> clients -> one figure for each round."""
     sides = [*SCRIPTS, *([REDIS] if redis.process is not None else [])]
@@ -63,9 +58,12 @@ def over_clients(server, redis, rounds, seconds, counts):
     for number in range(rounds):
         say(f"clients: round {number + 1} of {rounds}")
         for n in counts:
-            for side in turned(sides, number):
-                found[side][n].append(redis.measure(n, seconds) if side == REDIS
-                                      else pgbench(server, SCRIPTS[side], n, seconds))
+            runs = {side: [] for side in sides}
+            for side in there_and_back(sides):
+                runs[side].append(redis.measure(n, seconds) if side == REDIS
+                                  else pgbench(server, SCRIPTS[side], n, seconds)[0])
+            for side in sides:
+                found[side][n].append(statistics.mean(runs[side]))
     return found
 
 
@@ -78,8 +76,7 @@ def over_tenants(server, rounds, calls):
     for number in range(rounds):
         say(f"tenants: round {number + 1} of {rounds}")
         for n in COUNTS:
-            nothing = session.measure(NO_OP)
-            found[n].append(session.measure(f"tenantcall.allow_for({tenant(n)}, 'bench')") - nothing)
+            found[n].append(session.over(f"tenantcall.allow_for({tenant(n)}, 'bench')", f"int8up({tenant(n)})"))
     session.connection.close()
     return found
 
@@ -209,19 +206,20 @@ def main():
     longer = publishes and "--quick" not in sys.argv[1:]
     if publishes and not shutil.which("gnuplot"):
         raise Failure("gnuplot is not installed (on Debian: gnuplot-nox)")
-    rounds, seconds = (7, 3) if longer else (3, 2)
+    rounds, seconds = (7 if longer else 5), 1
     with Workspace() as work:
         server = start(work)
         redis = Redis(work)
         try:
             tenants = over_tenants(server, rounds, 2000000)
             clients = over_clients(server, redis, rounds, seconds, CLIENTS if publishes else FEW_CLIENTS)
-            reading = beside_statistics(server, rounds, 2 * seconds)
+            reading = beside_statistics(server, rounds, 4)
         finally:
             redis.stop()
             server.stop("immediate")
         lines = ["", f"On {machine()}, PostgreSQL {pgserver.Install.pg_config('version').split()[1]}, with clients and"
-                 f" server on the same cores; medians of {rounds} rounds, and in brackets the least and the greatest.",
+                 f" server on the same cores (a single client and his session on one); medians of {rounds} rounds, each there"
+                 " and back, and in brackets the least and the greatest.",
                  "", "![calls a second over clients](docs/rate_clients.svg)", "", *clients_table(clients), "",
                  "![nanoseconds a call over tenants](docs/rate_tenants.svg)", "", *tenants_table(tenants), "",
                  *statistics_lines(reading), ""]

@@ -21,7 +21,8 @@ import time
 
 sys.dont_write_bytecode = True
 
-from stage import WORKER, Stage, cpu
+from paired import cpu, ratios, shown
+from stage import WORKER, Stage
 
 from http_peers import SESSIONS, all_peers
 from pgserver import Failure, Workspace, main_guard, say
@@ -85,18 +86,18 @@ def our_ways(stage, seconds):
 
 def report(samples, ours):
     """Prints medians and spread; true if the budget is kept, or cannot be judged."""
-    base = statistics.median(samples[BASE]) if BASE in samples else None
+    base = samples.get(BASE)
     say(f"\n  {'':38}{'requests/s':>11}{'least':>9}{'most':>9}   against {BASE}")
     for name, values in samples.items():
         middle = statistics.median(values)
-        versus = f"{middle / base:9.1f} x" if base else ""
+        versus = f"{shown(ratios(values, base), 1):>22} x" if base else ""
         say(f"  {name:38}{middle:11.0f}{min(values):9.0f}{max(values):9.0f}   {versus}")
     for way in ours:
         say(f"  {way.name}: {statistics.median(way.cost):.1f} µs of the worker's CPU for a request")
     if base is None:
         say(f"  SKIP: without pg_net the budget (worker >= {BUDGET} x) cannot be judged")
         return True
-    reached = statistics.median(samples[ours[0].name]) / base
+    reached = statistics.median(ratios(samples[ours[0].name], base))
     say(f"  budget: worker >= {BUDGET} x {BASE}: {reached:.1f} x, {'kept' if reached >= BUDGET else 'MISSED'}")
     return reached >= BUDGET
 
@@ -115,7 +116,7 @@ def main():
         samples = {side.name: [] for side in sides}
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
-            for side in sides:
+            for side in sides if number % 2 else list(reversed(sides)):
                 samples[side.name].append(side.measure())
         return 0 if report(samples, ours) else 1
 

@@ -1,16 +1,19 @@
 #!/usr/bin/python3
 """Benchmark of rate limits: nanoseconds a call inside one query, and statements a second.
 
-    test/bench/rate.py [ROUNDS [SECONDS]]      default 5 rounds, 3 s for each side (pgbench)
+    test/bench/rate.py [ROUNDS [SECONDS]]      default 7 rounds; each run of pgbench takes 1 s
 
 Statements are compared with SELECT 1, with a bucket kept in a row (UPDATE), and, where redis-server
 is installed, with GCRA as a Lua script in Redis; all over Unix sockets, 8 clients.  Calls inside a
 query are compared with a C function that does nothing, over the same expressions.
 
-What is compared runs in turns within each round, on one private server.  A figure is a ratio or a
-difference within a round; the median over the rounds counts, the least and the greatest are shown.
-Exits with 1 if a budget is missed.  curves.py shows how it scales.
+What is compared runs there and back within each round, on one private server.  A figure is a ratio
+or a difference within a round; the median over the rounds counts, the least and the greatest are
+shown.  Beside the ratio of speeds stands that of the processor time which the server's sessions
+used for a statement: it has no share of the client's time and of other work on the machine.
+Exits with 1 if a budget is missed.  curves.py shows how it scales, floor.py what the least is.
 """
+import math
 import pathlib
 import statistics
 import sys
@@ -19,7 +22,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
 from pgserver import Failure, Workspace, main_guard, say
-from rate_sides import ALLOW, REDIS, SCRIPTS, SELECT_1, TENANTS, UPDATE, InQuery, Redis, pgbench, spread, start, tenant
+from rate_sides import (ALLOW, REDIS, SCRIPTS, SELECT_1, TENANTS, UPDATE, InQuery, Redis, pgbench, spread, start, tenant,
+                        there_and_back)
 
 CALLS = 2000000
 CLIENTS = 8
@@ -57,26 +61,25 @@ def measure_calls(server, company, rounds):
     for number in range(rounds + 1):
         say(f"in one query: round {number} of {rounds}" if number > 0 else "in one query: warming up")
         for name, (expression, nothing, _) in IN_QUERY.items():
-            ns = session.measure(expression) - session.measure(nothing)
+            ns = session.over(expression, nothing)
             if number > 0:
                 found[name].append(ns)
     session.connection.close()
     return found
 
 
-def measure_statements(server, redis, company, rounds, seconds):
-    """Statements a second, for each round."""
-    found = {name: [] for name in STATEMENTS}
-    if redis.process is not None:
-        found[REDIS] = []
+def measure_ratios(server, redis, company, rounds, seconds):
+    """What one round after the other finds of each pair: speeds and server's times of both."""
+    pairs = [pair[:2] for pair in RATIOS if redis.process is not None or REDIS not in pair]
+    found = {pair: [] for pair in pairs}
     for number in range(rounds):
         say(f"statements: round {number + 1} of {rounds}")
-        names = list(STATEMENTS)
-        for name in names[number % len(names):] + names[:number % len(names)]:
-            text = STATEMENTS[name]
-            found[name].append(pgbench(server, text, CLIENTS, seconds, company=company))
-        if redis.process is not None:
-            found[REDIS].append(redis.measure(CLIENTS, seconds))
+        for pair in pairs:
+            runs = {side: [] for side in pair}
+            for side in there_and_back(pair):
+                runs[side].append((redis.measure(CLIENTS, seconds), math.nan) if side == REDIS else
+                                  pgbench(server, STATEMENTS[side], CLIENTS, seconds, company=company))
+            found[pair].append([[statistics.mean(both) for both in zip(*runs[side])] for side in pair])
     return found
 
 
@@ -87,40 +90,50 @@ def line(name, values, form, kept, budget):
     return kept or budget is None
 
 
-def report(calls, statements):
+def report(calls, pairs):
     """Prints all; returns whether every budget is kept."""
     kept = True
     say(f"\nns a call over a C no-op, {CALLS:,} calls in one query")
     for name, values in calls.items():
         budget = IN_QUERY[name][2]
         kept &= line(name, values, "{:.0f}", budget is None or statistics.median(values) <= budget, budget)
-    say(f"\nstatements a second, pgbench -M prepared, {CLIENTS} clients")
-    for name, values in statements.items():
-        line(name, values, "{:.0f}", True, None)
-    say("\nratios")
+    say(f"\nstatements a second, pgbench -M prepared, {CLIENTS} clients; and microseconds of the server for each")
+    shown = {}
+    for pair, rounds in pairs.items():
+        for i, side in enumerate(pair):
+            shown.setdefault(side, []).extend(both[i] for both in rounds)
+    for side, values in shown.items():
+        speed, time = zip(*values)
+        say(f"  {side:56} {spread(speed, '{:.0f}'):28} {spread(time, '{:.2f}')}")
+    say("\nratios of speeds")
     for side, base, budget in RATIOS:
-        if base not in statements:
+        if (side, base) not in pairs:
             continue
-        values = [a / b for a, b in zip(statements[side], statements[base])]
+        rounds = pairs[side, base]
+        values = [a[0] / b[0] for a, b in rounds]
         kept &= line(f"{side} / {base}", values, "{:.3f}", budget is None or statistics.median(values) >= budget, budget)
+    say("\nratios of the server's time")
+    for (side, base), rounds in pairs.items():
+        if base != REDIS:
+            line(f"{side} / {base}", [a[1] / b[1] for a, b in rounds], "{:.3f}", True, None)
     return kept
 
 
 def main():
     """Runs it on a server of its own."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     with Workspace() as work:
         server = start(work)
         redis = Redis(work)
         try:
             company = server.sql("SELECT tenantcall.create_company('bench', 'DE', 'Europe/Berlin')", dbname="bench")
             calls = measure_calls(server, company, rounds)
-            statements = measure_statements(server, redis, company, rounds, seconds)
+            pairs = measure_ratios(server, redis, company, rounds, seconds)
         finally:
             redis.stop()
             server.stop("immediate")
-    if not report(calls, statements):
+    if not report(calls, pairs):
         raise Failure("a budget is missed")
 
 

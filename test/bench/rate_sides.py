@@ -2,7 +2,13 @@
 
 Statements go over a Unix socket, prepared.  Calls inside of one query are measured by the processor
 time of the backend where the system tells it, since machines are shared.
+
+Machines drift, too: what is compared runs there and back (a, b, b, a), in runs of about a second,
+so that a drift over the round falls on all of them alike; a ratio is one within a round.
 """
+import contextlib
+import math
+import os
 import pathlib
 import re
 import shutil
@@ -73,8 +79,9 @@ class Redis:
 
     def measure(self, clients, seconds):
         """Calls a second."""
-        out = self.run("redis-benchmark", "-c", clients, "-n", int(seconds * 40000), "-q", "evalsha", self.script, 1,
-                       "bench", 1, 1000000000)
+        with one_core(clients, self.process.pid):
+            out = self.run("redis-benchmark", "-c", clients, "-n", int(seconds * 40000), "-q", "evalsha", self.script, 1,
+                           "bench", 1, 1000000000)
         return float(re.findall(r"([\d.]+) requests per second", out)[-1])
 
     def stop(self):
@@ -85,17 +92,68 @@ class Redis:
 
 
 def pgbench(server, text, clients, seconds, **variables):
-    """Transactions a second of a script."""
+    """Transactions a second of a script, and the server's processor time for each, in us."""
     path = server.work.dir / "script.sql"
     path.write_text(text)
     path.chmod(0o644)
     defines = [word for name, value in variables.items() for word in ("-D", f"{name}={value}")]
-    out = server.client_program("pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, 2)),
-                                "-T", str(seconds), *defines, "-f", path, "bench")
+    before = ended_sessions(server)
+    with one_core(clients, server.process.pid):
+        out = server.client_program("pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, 2)),
+                                    "-T", str(seconds), *defines, "-f", path, "bench")
     tps = re.search(r"tps = ([\d.]+)", out)
     if tps is None:
         raise Failure(f"pgbench got nothing done in {seconds} s:\n{out}")
-    return float(tps.group(1))
+    done = int(re.search(r"actually processed: (\d+)", out).group(1))
+    return float(tps.group(1)), (ended_sessions(server) - before) * 1e6 / done
+
+
+def sessions_of(postmaster):
+    """How many sessions a server has, those included that have ended but are not yet accounted for."""
+    n = 0
+    for directory in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (directory / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+            n += int(parent) == postmaster and (state == "Z" or b"[local]" in (directory / "cmdline").read_bytes())
+        except OSError:
+            pass  # it is gone
+    return n
+
+
+def ended_sessions(server):
+    """Seconds of processor time that all sessions had; waits for the last ones to end."""
+    postmaster = server.process.pid
+    times = pathlib.Path(f"/proc/{postmaster}/stat")
+    if not times.exists():
+        return math.nan
+    server.wait_until(lambda: sessions_of(postmaster) == 0, "the sessions to end")
+    user, system = times.read_text().rsplit(")", 1)[1].split()[13:15]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def one_core(clients, *pids):
+    """A single client and what serves him take turns: on one core, wherever the system would put them.
+
+    Otherwise it is a matter of luck whether each statement has to wake another core up.  What these
+    processes start meanwhile stays there, too.
+    """
+    if clients > 1 or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = {pid: os.sched_getaffinity(pid) for pid in (0, *pids)}
+    try:
+        for pid in before:
+            os.sched_setaffinity(pid, {max(before[0])})
+        yield
+    finally:
+        for pid, cores in before.items():
+            os.sched_setaffinity(pid, cores)
+
+
+def there_and_back(sides):
+    """The order of a round: each side twice, as far from the middle the first time as the second."""
+    return [*sides, *reversed(sides)]
 
 
 def tenant(n):
@@ -127,6 +185,12 @@ class InQuery:
         self.connection.execute(
             f"SELECT count({expression}) FROM s a, s b, generate_series(1, {self.calls // 1000000})")
         return (self.clock() - begin) / self.calls
+
+    def over(self, expression, nothing):
+        """Nanoseconds that a call costs more than another one."""
+        sides = there_and_back((nothing, expression))
+        ns = [self.measure(side) for side in sides]
+        return (ns[1] + ns[2] - ns[0] - ns[3]) / 2
 
     def touch_all(self):
         """Makes the buckets of all tenants, in another order."""

@@ -14,6 +14,7 @@ import sys
 
 sys.dont_write_bytecode = True
 
+from paired import ratios
 from stage import DAY, Stage
 
 from pgserver import Failure, Workspace, main_guard, say
@@ -51,10 +52,10 @@ def report(samples):
     base = list(samples.values())[0]
     say(f"\n  {'':42}{'statements/s':>13}{'of SELECT 1':>13}{'least':>8}{'most':>8}")
     for name, values in samples.items():
-        ratios = [a / b for a, b in zip(values, base)]
-        say(f"  {name:42}{statistics.median(values):13.0f}{statistics.median(ratios):13.3f}"
-            f"{min(ratios):8.3f}{max(ratios):8.3f}")
-    reached = statistics.median(a / b for a, b in zip(list(samples.values())[1], base))
+        each = ratios(values, base)
+        say(f"  {name:42}{statistics.median(values):13.0f}{statistics.median(each):13.3f}"
+            f"{min(each):8.3f}{max(each):8.3f}")
+    reached = statistics.median(ratios(list(samples.values())[1], base))
     say(f"  budget: available_slots() >= {BUDGET} x SELECT 1: {reached:.3f}, "
         f"{'kept' if reached >= BUDGET else 'MISSED'}")
     return reached >= BUDGET
@@ -70,7 +71,8 @@ def main():
         samples = {name: [] for name in statements(stage)}
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
-            for name, sql in statements(stage).items():
+            sides = list(statements(stage).items())
+            for name, sql in sides if number % 2 else reversed(sides):
                 script = enter + f"{sql};\n" * TIMES + "COMMIT;\n"
                 samples[name].append(TIMES * stage.script(script, seconds))
         requests = stage.sql("SELECT sum(requests) FROM tenantcall.stat_http")

@@ -33,11 +33,6 @@ WORKER = ("SELECT pid FROM pg_stat_activity WHERE backend_type ILIKE 'tenantcall
           f" AND datname = '{DATABASE}'")
 
 
-def cpu(pid):
-    """Microseconds of CPU time that a process has had; others on the machine do not count."""
-    return int(pathlib.Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1000
-
-
 def installation(work):
     """The private installation, with what TC_BENCH_TREE holds."""
     install = Install.given()

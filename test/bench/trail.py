@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 """The audit trail when it is long: taking in events beside 1,000,000 rows of it, and dropping these.
 
-    test/bench/trail.py [ROWS [CALLS]]        default 1,000,000 audit rows, 400 calls of three events
+    test/bench/trail.py [ROWS [CALLS]]        default 1,000,000 audit rows, 660 calls of three events
 
 Two databases: one new, one with ROWS rows of audit trail, half of them in partitions of former
-months, half in this month's.  Events are taken in by turns; medians of the rounds are compared,
-before and after the former months are dropped.  While they are dropped, one event after the other
+months, half in this month's.  Events are taken in by turns (paired.py), before and after the former
+months are dropped.  While they are dropped, one event after the other
 is taken in: the longest wait is reported.  Exits with 1 if a budget is missed.
 """
 import statistics
@@ -15,7 +15,8 @@ import time
 
 sys.dont_write_bytecode = True
 
-from calls import ROUNDS, SETUP, event, report, single, timed
+from calls import ROUNDS, SETUP, make_events, report, single, timed
+from paired import in_turns
 
 from pgserver import Cluster, Install, Workspace, main_guard, say
 
@@ -37,15 +38,12 @@ CHECKPOINT;
 def compare(connections, label, calls, turns):
     """Events per second into the long trail, over those into the new one."""
     rates = ([], [])
-    for turn in range(ROUNDS + 1):
-        now = int(time.time() * 1000) + 1
-        events = [event(name, f"call_{turns}_{turn}_{i}", now) for i in range(calls // ROUNDS)
-                  for name in ("call_started", "call_ended", "call_analyzed")]
-        for which in ((0, 1) if turn % 2 else (1, 0)):
-            spent = timed(single, connections[which].cursor(), events)
-            if turn > 0:
-                rates[which].append(len(events) / spent)
-    return report(label, statistics.median(rates[0]), statistics.median(rates[1]), "events/s", 0.9)
+    for turn, which in in_turns([0, 1], ROUNDS):
+        events = make_events(f"{turns}_{turn}", "trail", calls // ROUNDS)
+        spent = timed(single, connections[which].cursor(), events)
+        if turn > 0:
+            rates[which].append(len(events) / spent)
+    return report(label, *rates, "events/s", 0.9)
 
 
 def drop(cluster, connection):
@@ -57,7 +55,7 @@ def drop(cluster, connection):
         number = 0
         while not stop.is_set():
             number += 1
-            waits.append(timed(single, cursor, [event("call_started", f"while_{number}", int(time.time() * 1000) + 1)]))
+            waits.append(timed(single, cursor, make_events(number, "while", 1)[:1]))
 
     taker = threading.Thread(target=take)
     taker.start()
@@ -82,7 +80,7 @@ def drop(cluster, connection):
 def main():
     """Runs all."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    calls = int(sys.argv[2]) if len(sys.argv) > 2 else 400
+    calls = int(sys.argv[2]) if len(sys.argv) > 2 else 660
     with Workspace() as work:
         cluster = Cluster(work, Install.build(work), "bench", {"fsync": "on"}).start()
         cluster.sql("CREATE ROLE bench_gateway LOGIN")
@@ -91,7 +89,7 @@ def main():
             cluster.sql(SETUP, dbname=name)
         cluster.sql(FILL.format(rows // 2), dbname="long")
         connections = [cluster.connect(role="bench_gateway", dbname=name, autocommit=True) for name in ("long", "short")]
-        say(f"{rows:,} rows of audit trail            with     without")
+        say(f"{rows:,} rows of audit trail            with     without             ratio (least-greatest)")
         kept = compare(connections, "events taken in", calls, 1)
         kept = drop(cluster, connections[0]) and kept
         kept = compare(connections, "after dropping old ones", calls, 2) and kept

@@ -240,6 +240,47 @@ INSERT INTO telephony.phone_numbers (company_id, branch_id, number) VALUES (:one
 DELETE FROM telephony.agents;
 
 RESET ROLE;
+-- a branch is remembered, and forgotten with the transaction that made it, and when it is deleted
+BEGIN;
+INSERT INTO telephony.branches (company_id, name) VALUES (:one, 'not for long') RETURNING branch_id AS brief \gset
+SELECT tenantcall.assign_number('+49308880007', :one, :brief) IS NOT NULL AS assigned;
+ROLLBACK;
+\set VERBOSITY sqlstate
+SELECT tenantcall.assign_number('+49308880007', :one, :brief);
+INSERT INTO telephony.branches (company_id, branch_id, name) VALUES (:one, :brief, 'for longer');
+SELECT tenantcall.assign_number('+49308880007', :one, :brief) IS NOT NULL AS assigned;
+SELECT tenantcall.release_number('+49308880007');
+DELETE FROM telephony.phone_numbers WHERE number = '+49308880007';
+DELETE FROM telephony.branches WHERE branch_id = :brief;
+SELECT tenantcall.assign_number('+49308880007', :one, :brief);
+\set VERBOSITY default
+
+-- look-ups read no rows, but indexes that have all they need
+SELECT pg_get_indexdef(i) FROM unnest('{telephony.companies_pkey,telephony.phone_numbers_assigned_key}'::regclass[]) AS i;
+-- the row counts nevertheless: its page is no longer known to be seen by all
+SELECT tenantcall.assign_number('+49308880008', :one, :one_a) IS NOT NULL AS assigned;
+VACUUM telephony.phone_numbers, telephony.companies;
+\c -
+SELECT company_id = :one AS one, branch_id = :one_a AS a, company_status FROM tenantcall.resolve_phone('+49308880008');
+BEGIN;
+SELECT tenantcall.release_number('+49308880008');
+SELECT count(*) FROM tenantcall.resolve_phone('+49308880008');
+ROLLBACK;
+SELECT company_id = :one AS one FROM tenantcall.resolve_phone('+49308880008');
+SELECT tenantcall.move_number('+49308880008', :two, :two_a) IS NOT NULL AS moved, tenantcall.set_company_status(:two, 'suspended');
+SELECT company_id = :two AS two, company_status FROM tenantcall.resolve_phone('+49308880008');
+SELECT tenantcall.set_company_status(:two, 'active');
+-- and is read where there is no such index
+SET client_min_messages = warning;
+BEGIN;
+DROP INDEX telephony.phone_numbers_assigned_key;
+ALTER TABLE telephony.companies DROP CONSTRAINT companies_pkey CASCADE;
+SELECT company_id = :two AS two, company_status FROM tenantcall.resolve_phone('+49308880008');
+SELECT count(*) FROM tenantcall.resolve_phone('+49308880009');
+ROLLBACK;
+SELECT company_id = :two AS two, company_status FROM tenantcall.resolve_phone('+49308880008');
+SELECT tenantcall.release_number('+49308880008');
+
 SELECT tenantcall.release_number(n) FROM unnest('{+49308880001,+49308880003}'::text[]) AS n;
 SELECT tenantcall.release_agent('directory agent');
 DROP OWNED BY regress_tc_directory_admin, regress_tc_directory_gateway, regress_tc_directory_app;

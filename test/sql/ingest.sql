@@ -46,6 +46,12 @@ EXECUTE take('call_analyzed', 'ingest a', '+49307770002', '{"call_analysis": {"u
 -- again
 EXECUTE take('call_ended', 'ingest a', '+49307770002', :'end');
 
+-- a call that lost its binding has a row all the same
+RESET ROLE;
+DELETE FROM tenantcall.call_bindings WHERE provider_call_id = 'ingest a';
+SET ROLE regress_tc_ingest_gateway;
+EXECUTE take('transcript_updated', 'ingest a', '+49307770002', '{"transcript": "User: Hello."}');
+
 -- late, and out of order
 EXECUTE take('call_analyzed', 'ingest b', '+49307770012', '{}');
 EXECUTE take('call_ended', 'ingest b', '+49307770012', :'end');
