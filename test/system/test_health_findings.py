@@ -90,7 +90,7 @@ def clean(ward):
 def test_out_of_requests(ward):
     """The calendar admits no more requests for a while."""
     shop = Shop(ward, "busy")
-    ward.calcom.fault("rate_limited", style="reset_seconds", seconds=5, times=None)
+    ward.calcom.fault("rate_limited", style="reset_seconds", seconds=10, times=None)
     with pytest.raises(psycopg.Error):
         ward.slots(shop.company, shop.service)
     what, since, remedy = ward.finding("has no requests left", "warning")
@@ -103,11 +103,16 @@ def test_out_of_requests(ward):
     assert ward.slots(shop.company, shop.service)
 
 
+def set_attempts(ward, number):
+    """Sets how often a booking is tried; the admin's session, which replays, has seen it then."""
+    ward.cluster.reload(**{"tenantcall.outbox_max_attempts": number})
+    ward.cluster.wait_until(lambda: ward.query("SHOW tenantcall.outbox_max_attempts") == [(str(number),)], "the setting")
+
+
 def test_given_up(ward):
     """A booking that was tried too often."""
     shop = Shop(ward, "dead")
-    ward.cluster.reload(**{"tenantcall.outbox_max_attempts": 1})
-    ward.cluster.wait_until(lambda: ward.db.sql("SHOW tenantcall.outbox_max_attempts") == "1", "the setting")
+    set_attempts(ward, 1)
     ward.calcom.fault("status", code=500, path="/v2/bookings", times=None)
     shop.book()
     ward.cluster.wait_until(lambda: shop.due("dead"), "the end of it")
@@ -115,7 +120,7 @@ def test_given_up(ward):
     assert what == f"1 bookings of company {shop.company.id} were given up (calendar account dead)" and recent(since)
     assert ward.why(shop.company) == "1 bookings given up"
     ward.calcom.clear_faults()
-    ward.cluster.reload(**{"tenantcall.outbox_max_attempts": 20})
+    set_attempts(ward, 20)
     ward.follow(remedy)
     shop.wait_for_booking()
     clean(ward)
