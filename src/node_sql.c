@@ -9,27 +9,35 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 
 #include "compat.h"
+#include "inval.h"
 #include "node.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_tables_schema);
 PG_FUNCTION_INFO_V1(tc_cluster_tables);
 
+/* Takes the row of installation. */
+static bool
+visit_installation(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	Datum name;
+
+	if (tc_row_datum(tuple, desc, "schema_name", &name))
+		namestrcpy((Name) arg, NameStr(*DatumGetName(name)));
+	return false;
+}
+
 /* tables_schema() -> name: that of the tenants' tables; NULL without such */
 Datum
 tc_tables_schema(PG_FUNCTION_ARGS)
 {
-	const TcTelephony *tables = tc_telephony();
-	char *name = tables == NULL ? NULL : get_namespace_name(tables->schema);
-	Name result;
+	Name result = palloc0(sizeof(NameData));
 
-	if (name == NULL)
+	tc_read_rows(tc_own_relation("installation"), NULL, 0, visit_installation, result);
+	if (NameStr(*result)[0] == '\0')
 		PG_RETURN_NULL();
-	result = palloc(sizeof(NameData));
-	namestrcpy(result, name);
 	PG_RETURN_NAME(result);
 }
 

@@ -180,7 +180,7 @@ FROM tenantcall.stat_rate_limits
 WHERE policy LIKE 'rate%' AND (company_id IN (:a, :b) OR level = 'unknown')
 ORDER BY policy, level, company_id;
 CREATE ROLE regress_tc_rate_app;
-GRANT EXECUTE ON FUNCTION tenantcall.rate_buckets(), tenantcall.stats_reset(text), tenantcall.enter(bigint, bigint) TO regress_tc_rate_app;
+GRANT EXECUTE ON FUNCTION tenantcall.rate_buckets(), tenantcall.rate_policy_names(), tenantcall.stats_reset(text), tenantcall.enter(bigint, bigint) TO regress_tc_rate_app;
 GRANT SELECT ON tenantcall.stat_rate_limits TO regress_tc_rate_app;
 SET ROLE regress_tc_rate_app;
 SELECT pg_temp.state_of('SELECT * FROM tenantcall.stat_rate_limits');

@@ -26,6 +26,7 @@ ELSEWHERE = {
     ("unschedule_maintenance", "25006"),  # pg_cron, a standby: test_maintenance.py
     ("distribute", "55000"), ("distribute", "0A000"), ("distribute", "22023"),
     ("distribute_roles", "55000"), ("call_at_home", "42883"),  # test_citus.py
+    ("call_at_home", "PT401"), ("call_at_home", "PT503"),  # test_citus_attacks.py
     ("elect_node", "42704"), ("elect_node", "0A000"),  # test_citus_calendar.py
     ("check_credential", "PT429"), ("http_test_requests", "PT429"),  # test_http.py
 }
