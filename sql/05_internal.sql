@@ -80,3 +80,32 @@ ALTER TABLE tenantcall.secrets ENABLE ALWAYS TRIGGER tenantcall_invalidate;
 CREATE TRIGGER tenantcall_invalidate AFTER INSERT OR UPDATE OR DELETE ON tenantcall.installation
     FOR EACH ROW EXECUTE FUNCTION tenantcall.invalidate_cache_trigger();
 ALTER TABLE tenantcall.installation ENABLE ALWAYS TRIGGER tenantcall_invalidate;
+
+-- Citus carries out what changes tables of ours on all nodes: one table after the other, and our
+-- triggers, which stay within the company, among them.
+CREATE FUNCTION tenantcall.prepare_ddl() RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+BEGIN
+    IF current_setting('citus.shard_count', true) IS NOT NULL THEN
+        PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true), set_config('citus.enable_unsafe_triggers', 'on', true);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.prepare_ddl() IS 'internal: settings of Citus for changes to tables of tenantcall';
+REVOKE ALL ON FUNCTION tenantcall.prepare_ddl() FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.tables_schema() RETURNS name
+    LANGUAGE C STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'tc_tables_schema';
+COMMENT ON FUNCTION tenantcall.tables_schema() IS 'internal: schema of the tables made by create_tables()';
+REVOKE ALL ON FUNCTION tenantcall.tables_schema() FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.cluster_tables() RETURNS TABLE (rel oid, whole oid)
+    LANGUAGE C STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tc_cluster_tables';
+COMMENT ON FUNCTION tenantcall.cluster_tables() IS 'internal: tables of the tenants that Citus has distributed, and the parts of them that are on this node';
+REVOKE ALL ON FUNCTION tenantcall.cluster_tables() FROM PUBLIC;
+
+CREATE FUNCTION tenantcall.table_here(name text) RETURNS text
+    LANGUAGE C STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tc_table_here';
+COMMENT ON FUNCTION tenantcall.table_here(text) IS 'internal: a table of the tenants, or the part of it on this node of a Citus cluster that has the rows of the company entered';
+REVOKE ALL ON FUNCTION tenantcall.table_here(text) FROM PUBLIC;

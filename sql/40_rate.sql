@@ -230,14 +230,18 @@ CREATE FUNCTION tenantcall.rate_buckets(OUT policy_id integer, OUT level text, O
 COMMENT ON FUNCTION tenantcall.rate_buckets() IS 'buckets of this database, and sums of those that have made way (without quota): all for administrators and pg_monitor, those of the entered company for others';
 REVOKE ALL ON FUNCTION tenantcall.rate_buckets() FROM PUBLIC;
 
+-- A function, because a view must not name tables that Citus may have distributed (node_sql.c).
+CREATE FUNCTION tenantcall.rate_policy_names() RETURNS TABLE (policy_id integer, policy text, bandwidth text)
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 20 AS 'MODULE_PATHNAME', 'tc_rate_policy_names';
+COMMENT ON FUNCTION tenantcall.rate_policy_names() IS 'internal: names of the policies of all companies and the one entered, for view stat_rate_limits';
+REVOKE ALL ON FUNCTION tenantcall.rate_policy_names() FROM PUBLIC;
+
 CREATE VIEW tenantcall.stat_rate_limits AS
     SELECT b.company_id, b.company_uuid, p.policy, b.level, b.shadow, b.allowed, b.denied, b.would_deny,
            b.quota, b.remaining, b.reset_after, b.last_denied_at, p.bandwidth, b.branch_id, b.waited, b.refunded, b.forgiven,
            (SELECT tenantcall.stats_reset('rate')) AS stats_reset
     FROM tenantcall.rate_buckets() b
-    LEFT JOIN (SELECT policy_id, policy, bandwidth FROM tenantcall.rate_policy_defaults
-               UNION
-               SELECT policy_id, policy, bandwidth FROM tenantcall.rate_policies) p USING (policy_id);
+    LEFT JOIN (SELECT DISTINCT n.policy_id, n.policy, n.bandwidth FROM tenantcall.rate_policy_names() AS n) p USING (policy_id);
 COMMENT ON VIEW tenantcall.stat_rate_limits IS 'use of rate limits, per bucket; rows without quota sum up, per company and policy, the buckets that have made way';
 REVOKE ALL ON tenantcall.stat_rate_limits FROM PUBLIC;
 

@@ -176,14 +176,20 @@ DECLARE
     tables_schema name := (SELECT i.schema_name FROM tenantcall.installation AS i);
     part name := parent || CASE WHEN isfinite(month) THEN to_char(month, '_YYYY_MM') ELSE '_default' END;
 BEGIN
+    PERFORM tenantcall.prepare_ddl();
     EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)%4$s', tables_schema, part, parent,
                    CASE WHEN parent = 'refusals' THEN ' WITH (fillfactor = 50)' END);
-    EXECUTE format('ALTER TABLE %I.%I OWNER TO tenantcall_owner', tables_schema, part);
+    EXECUTE format('ALTER TABLE %I.%I OWNER TO %I', tables_schema, part,
+                   (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = to_regclass(format('%I.%I', tables_schema, parent))));
     EXECUTE format('REVOKE ALL ON %I.%I FROM PUBLIC', tables_schema, part);
+    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO tenantcall_owner', tables_schema, part);
     EXECUTE format('ALTER TABLE %1$I.%2$I ATTACH PARTITION %1$I.%3$I %4$s', tables_schema, parent, part,
                    CASE WHEN isfinite(month) THEN format('FOR VALUES FROM (%L) TO (%L)', month, month + interval '1 month')
                         ELSE 'DEFAULT' END);
-    EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_trail', tables_schema, part);
+    IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = to_regclass(format('%I.%I', tables_schema, part))
+               AND t.tgname = 'tenantcall_trail' AND t.tgenabled <> 'A') THEN
+        EXECUTE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER tenantcall_trail', tables_schema, part);
+    END IF;
     PERFORM tenantcall.guard_truncation(tables_schema, part);
     RETURN part;
 END
@@ -210,7 +216,7 @@ BEGIN
                                        AND p.from_time < m + interval '1 month' AND p.to_time > m) LOOP
             in_default := false;
             IF trail.has_default THEN
-                EXECUTE format('SELECT EXISTS (SELECT FROM %I.%I WHERE %3$I >= $1 AND %3$I < $1 + interval ''1 month'')',
+                EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I.%I WHERE %3$I >= $1 AND %3$I < $1 + interval ''1 month'')',
                                tables_schema, trail.relation || '_default', trail.time_column) INTO in_default USING month;
             END IF;
             CONTINUE WHEN in_default;
@@ -234,6 +240,7 @@ BEGIN
     IF months IS NULL OR months NOT BETWEEN 1 AND 120 THEN
         RAISE EXCEPTION 'months must be between 1 and 120' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM tenantcall.prepare_ddl();
     SELECT count(*) FILTER (WHERE p.name NOT LIKE '%\_default') INTO made
     FROM (SELECT tenantcall.make_partition(m.parent::name, m.month) AS name FROM tenantcall.missing_partitions(months) AS m OFFSET 0) AS p;
     RETURN made;
@@ -251,13 +258,13 @@ DECLARE
     needed boolean := false;
 BEGIN
     IF parent = 'call_events' THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %1$I.companies AS k JOIN %1$I.calls AS c ON c.company_id = k.company_id '
+        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %1$I.companies AS k JOIN %1$I.calls AS c ON c.company_id = k.company_id '
                        'AND c.created_at >= $1 AND c.created_at < $2 WHERE c.ended_at IS NULL AND c.analyzed_at IS NULL '
                        'AND tenantcall.can_transition(''call'', c.status, ''abandoned''))', tables_schema)
             INTO needed USING from_time, to_time;
         RETURN CASE WHEN needed THEN 'open_calls' END;
     ELSIF parent = 'refusals' THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %1$I.companies AS k LEFT JOIN %1$I.usage_state AS s USING (company_id) '
+        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %1$I.companies AS k LEFT JOIN %1$I.usage_state AS s USING (company_id) '
                        'WHERE k.created_at < $1 AND (s.closed_until::timestamp AT TIME ZONE k.time_zone >= $1) IS NOT TRUE)', tables_schema)
             INTO needed USING to_time;
         RETURN CASE WHEN needed THEN 'usage_not_rolled_up' END;
@@ -278,6 +285,7 @@ DECLARE
     changes integer := 0;
     work record;
 BEGIN
+    PERFORM tenantcall.prepare_ddl();
     FOR work IN SELECT 1 AS step, m.parent, NULL::name AS partition, m.month AS from_time, NULL::timestamptz AS to_time, NULL::text AS needed
                 FROM tenantcall.missing_partitions(months) AS m
                 UNION ALL

@@ -62,8 +62,8 @@ BEGIN
                   HINT = 'A superuser makes them with SELECT tenantcall.create_tables().';
     END IF;
     IF branch IS NOT NULL THEN
-        EXECUTE format('SELECT EXISTS (SELECT FROM %I.branches AS b WHERE b.company_id = $1 AND b.branch_id = $2)',
-                       tables_schema) INTO known USING company, branch;
+        EXECUTE format('SELECT EXISTS (SELECT 1 FROM %s AS b WHERE b.company_id = $1 AND b.branch_id = $2)',
+                       tenantcall.table_here('branches')) INTO known USING company, branch;
         IF NOT known THEN
             RAISE EXCEPTION 'company % has no branch %', company, branch
                 USING ERRCODE = 'PT404', HINT = 'Table branches lists the branches of the company.';
@@ -84,18 +84,18 @@ BEGIN
                         WHEN %2$s >= 0.75 THEN 5 END AS likeness,
                    CASE WHEN p.plain = $3 OR strpos(p.plain, $3) > 0 THEN 1
                         WHEN y.confidence IS NOT NULL THEN y.confidence ELSE %2$s END AS confidence
-            FROM %1$I.services AS s
+            FROM %1$s AS s
             CROSS JOIN LATERAL tenantcall.plain_name(s.name) AS p (plain)
-            LEFT JOIN LATERAL (SELECT max(a.confidence) FROM %1$I.service_synonyms AS a
+            LEFT JOIN LATERAL (SELECT max(a.confidence) FROM %3$s AS a
                                WHERE (a.company_id, a.service_id) = (s.company_id, s.service_id)
                                AND tenantcall.plain_name(a.synonym) = $3) AS y (confidence) ON true
-            LEFT JOIN %1$I.branch_services AS o
+            LEFT JOIN %4$s AS o
                 ON (o.company_id, o.service_id, o.branch_id) = (s.company_id, s.service_id, $2)
             WHERE s.company_id = $1 AND s.is_active AND coalesce(o.is_active, true)
               AND s.service_id <> ALL (coalesce($4, '{}'))
               AND coalesce(o.calcom_event_type_id, s.calcom_event_type_id) IS NOT NULL
               AND ($2 IS NULL OR o.service_id IS NOT NULL OR s.is_default
-                   OR NOT EXISTS (SELECT FROM %1$I.branch_services AS e
+                   OR NOT EXISTS (SELECT FROM %4$s AS e
                                   WHERE (e.company_id, e.service_id) = (s.company_id, s.service_id)))
         )
         SELECT $1, $2, c.service_id, c.name, c.duration, c.event_type_id, c.team_id,
@@ -111,8 +111,9 @@ BEGIN
         WHERE c.likeness IS NOT NULL
         ORDER BY c.likeness, c.confidence DESC, c.branch_default DESC, c.company_default DESC, c.priority, c.service_id
         LIMIT 1
-        $query$, tables_schema,
-        CASE WHEN trigrams IS NULL THEN '0' ELSE format('%I.similarity(p.plain, $3)', trigrams) END)
+        $query$, tenantcall.table_here('services'),
+        CASE WHEN trigrams IS NULL THEN '0' ELSE format('%I.similarity(p.plain, $3)', trigrams) END,
+        tenantcall.table_here('service_synonyms'), tenantcall.table_here('branch_services'))
         INTO choice USING company, branch, wanted, exclude;
     IF choice.service_id IS NULL THEN
         RAISE EXCEPTION 'no service to choose'

@@ -96,15 +96,14 @@ CREATE VIEW tenantcall.audit_tables AS
            quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
            format('SELECT tenantcall.scope_table(%L, %L)', quote_ident(n.nspname) || '.' || quote_ident(c.relname),
                   r.company_column) AS scope_again,
-           coalesce(n.nspname = i.schema_name AND c.relname IN ('companies', 'phone_numbers', 'agents'),
+           coalesce(n.nspname = tenantcall.tables_schema() AND c.relname IN ('companies', 'phone_numbers', 'agents'),
                     false) AS is_directory,
-           coalesce(n.nspname = i.schema_name, false) AS is_telephony
+           coalesce(n.nspname = tenantcall.tables_schema(), false) AS is_telephony
     FROM tenantcall.scope_registry AS r
     LEFT JOIN pg_catalog.pg_class AS c ON c.oid = r.rel
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.rel AND a.attname = r.company_column
-                                              AND a.attnum > 0
-    LEFT JOIN tenantcall.installation AS i ON true;
+                                              AND a.attnum > 0;
 COMMENT ON VIEW tenantcall.audit_tables IS 'internal: the registered tables, for check_isolation()';
 REVOKE ALL ON tenantcall.audit_tables FROM PUBLIC;
 
@@ -154,6 +153,7 @@ CREATE FUNCTION tenantcall.check_isolation()
     SELECT f.severity, f.check_name, f.object, f.detail, f.remedy
     FROM (SELECT * FROM tenantcall.audit_registry()
           UNION ALL SELECT * FROM tenantcall.audit_row_security()
+          UNION ALL SELECT * FROM tenantcall.audit_parts()
           UNION ALL SELECT * FROM tenantcall.audit_columns()
           UNION ALL SELECT * FROM tenantcall.audit_relatives()
           UNION ALL SELECT * FROM tenantcall.audit_unscoped()

@@ -7,6 +7,7 @@ CREATE FUNCTION tenantcall.audit_registry() RETURNS SETOF tenantcall.isolation_f
            'No table is scoped, so nothing of this database is isolated, and nothing was examined.',
            'SELECT tenantcall.scope_table(''schema.table'')'
     WHERE NOT EXISTS (SELECT FROM tenantcall.audit_tables AS t WHERE t.relkind IS NOT NULL)
+      AND NOT EXISTS (SELECT FROM tenantcall.cluster_tables())
     UNION ALL
     SELECT 'error', 'registry_stale', t.rel::oid::text, 'The registered table does not exist.',
            format('DELETE FROM tenantcall.scope_registry WHERE rel = %s::oid', t.rel::oid)
@@ -75,6 +76,57 @@ CREATE FUNCTION tenantcall.audit_row_security() RETURNS SETOF tenantcall.isolati
 $$;
 COMMENT ON FUNCTION tenantcall.audit_row_security() IS 'internal: part of check_isolation()';
 REVOKE ALL ON FUNCTION tenantcall.audit_row_security() FROM PUBLIC;
+
+-- The same for what Citus has distributed: shards, and on other nodes the tables as well.  Only the
+-- coordinator's registry has them.  Citus makes restrictive policies permissive there; it is the
+-- library's hook that holds (scope_hook.c).
+CREATE FUNCTION tenantcall.audit_parts() RETURNS SETOF tenantcall.isolation_finding
+    LANGUAGE sql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, tenantcall, pg_temp
+    SET citus.override_table_visibility = off AS $$
+    WITH parts AS (
+        SELECT c.oid, c.relkind, c.relrowsecurity, c.relforcerowsecurity, format('%I.%I', n.nspname, c.relname) AS name
+        FROM tenantcall.cluster_tables() AS t JOIN pg_class AS c ON c.oid = t.rel JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    )
+    SELECT 'error', 'row_security_off', p.name, 'Row security is disabled; our library refuses the table until it is enabled again.',
+           format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', p.name)
+    FROM parts AS p WHERE NOT p.relrowsecurity
+    UNION ALL
+    SELECT 'error', 'row_security_not_forced', p.name, 'Its owner is not bound by row security.',
+           format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', p.name)
+    FROM parts AS p WHERE NOT p.relforcerowsecurity
+    UNION ALL
+    SELECT 'error', CASE WHEN y.oid IS NULL THEN 'policy_missing' ELSE 'policy_changed' END, p.name,
+           format('Policy %s does not exist, or is not as it must be.', w.polname),
+           format('CREATE POLICY %s ON %s AS %s USING (company_id = tenantcall.current_company_id())', w.polname, p.name,
+                  CASE WHEN w.permissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END)
+    FROM parts AS p
+    CROSS JOIN (VALUES ('tenantcall_tenant', true), ('tenantcall_tenant_restrictive', false)) AS w (polname, permissive)
+    LEFT JOIN pg_policy AS y ON y.polrelid = p.oid AND y.polname = w.polname
+    WHERE y.oid IS NULL
+       OR (y.polcmd, y.polroles) IS DISTINCT FROM ('*'::"char", '{0}'::oid[]) -- Citus makes all permissive
+       OR pg_get_expr(y.polqual, y.polrelid) IS DISTINCT FROM '(company_id = current_company_id())'
+       OR pg_get_expr(y.polwithcheck, y.polrelid) IS DISTINCT FROM '(company_id = current_company_id())'
+    UNION ALL
+    SELECT 'warning', 'policy_foreign', p.name,
+           format('Policy %I is permissive; it would open the table if our restrictive policy were gone.', y.polname),
+           format('DROP POLICY %I ON %s', y.polname, p.name)
+    FROM parts AS p JOIN pg_policy AS y ON y.polrelid = p.oid
+    WHERE y.polpermissive AND y.polname NOT IN ('tenantcall_tenant', 'tenantcall_tenant_restrictive')
+    UNION ALL
+    SELECT 'error', w.check_name, p.name, format('No trigger executes %s, or it is not ENABLE ALWAYS.', w.function),
+           'Move the shard to another node, which makes its triggers anew.'
+    FROM parts AS p
+    CROSS JOIN (VALUES ('guard_missing', 'tenantcall.scope_guard_trigger()'), ('guard_missing', 'tenantcall.scope_truncate_trigger()'),
+                       ('guard_missing', 'tenantcall.scope_row_trigger()'), ('company_mutable', 'tenantcall.scope_freeze_trigger()'))
+         AS w (check_name, function)
+    WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = p.oid AND g.tgenabled = 'A'
+                      AND g.tgfoid = to_regprocedure(w.function))
+      AND EXISTS (SELECT FROM tenantcall.cluster_tables() AS t WHERE t.rel = p.oid AND t.whole <> t.rel)
+      AND (p.relkind = 'r' OR w.check_name <> 'company_mutable')
+$$;
+COMMENT ON FUNCTION tenantcall.audit_parts() IS 'internal: part of check_isolation()';
+REVOKE ALL ON FUNCTION tenantcall.audit_parts() FROM PUBLIC;
 
 -- tgtype: ROW 1, BEFORE 2, INSERT 4, DELETE 8, UPDATE 16, TRUNCATE 32.  The WHEN clause of the
 -- freezing trigger is looked at as it is printed.
@@ -184,6 +236,7 @@ CREATE FUNCTION tenantcall.audit_unscoped() RETURNS SETOF tenantcall.isolation_f
         WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' AND NOT c.relispartition
           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'tenantcall')
           AND NOT EXISTS (SELECT FROM tenantcall.audit_tables AS t WHERE t.rel = c.oid)
+          AND NOT EXISTS (SELECT FROM tenantcall.cluster_tables() AS t WHERE t.rel = c.oid) -- of audit_parts()
           AND NOT EXISTS (SELECT FROM pg_inherits AS i JOIN tenantcall.audit_tables AS t ON t.rel = i.inhparent
                           WHERE i.inhrelid = c.oid)
           AND NOT EXISTS (SELECT FROM pg_depend AS d
@@ -214,11 +267,12 @@ CREATE FUNCTION tenantcall.audit_owners() RETURNS SETOF tenantcall.isolation_fin
            format('ALTER TABLE %s OWNER TO tenantcall_owner', t.name)
     FROM tenantcall.audit_tables AS t
     WHERE t.is_telephony AND t.relowner IS DISTINCT FROM to_regrole('tenantcall_owner')
+      AND NOT EXISTS (SELECT FROM tenantcall.cluster_tables() AS d WHERE d.rel = t.rel) -- distribute() hands them over
     UNION ALL
     SELECT 'error', 'owner_changed', n.nspname,
            format('The schema belongs to %I, not to %s.', pg_get_userbyid(n.nspowner), w.owner),
            format('ALTER SCHEMA %I OWNER TO %s', n.nspname, w.owner)
-    FROM (SELECT i.schema_name, 'tenantcall_owner' FROM tenantcall.installation AS i
+    FROM (SELECT tenantcall.tables_schema(), 'tenantcall_owner'
           UNION ALL
           SELECT 'tenantcall', quote_ident(pg_get_userbyid(e.extowner)) FROM pg_extension AS e WHERE e.extname = 'tenantcall')
          AS w (schema_name, owner)
@@ -267,6 +321,8 @@ CREATE FUNCTION tenantcall.audit_privileges() RETURNS SETOF tenantcall.isolation
            format('REVOKE %s ON %s FROM %s', h.privileges, h.name, tenantcall.audit_role_name(h.grantee))
     FROM held AS h
     WHERE h.grantee <> 0 AND EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = h.rel)
+      AND NOT (h.grantee = to_regrole('tenantcall_owner')
+               AND EXISTS (SELECT FROM tenantcall.cluster_tables() AS d WHERE d.rel = h.rel)) -- distribute() has granted it
     UNION ALL
     SELECT 'error', 'table_privilege', h.name,
            format('%s has %s, through %s.', r.roles, h.dangerous, tenantcall.audit_role_name(h.grantee)),
@@ -319,9 +375,8 @@ CREATE FUNCTION tenantcall.audit_internal() RETURNS SETOF tenantcall.isolation_f
                 ELSE format('ALTER TABLE %I.%I ENABLE ALWAYS TRIGGER %I', w.nspname, w.relname, g.tgname) END
     FROM (SELECT 'tenantcall'::name, unnest(ARRAY['scope_registry', 'secrets', 'installation', 'role_kinds'])::name
           UNION ALL
-          SELECT i.schema_name, unnest(ARRAY['companies', 'branches', 'phone_numbers', 'agents', 'services', 'branch_services',
-                                             'opening_hours', 'holidays'])::name
-          FROM tenantcall.installation AS i) AS w (nspname, relname)
+          SELECT tenantcall.tables_schema(), unnest(ARRAY['companies', 'branches', 'phone_numbers', 'agents', 'services', 'branch_services',
+                                             'opening_hours', 'holidays'])::name) AS w (nspname, relname)
     JOIN pg_class AS c ON c.relname = w.relname AND c.relnamespace = to_regnamespace(quote_ident(w.nspname))
     LEFT JOIN pg_trigger AS g ON g.tgrelid = c.oid AND g.tgfoid = 'tenantcall.invalidate_cache_trigger()'::regprocedure
                                  AND g.tgtype = 1 + 4 + 8 + 16 AND g.tgqual IS NULL

@@ -122,7 +122,7 @@ DECLARE
 BEGIN
     FOR key IN
         SELECT k.child, k.conname,
-               format('%s AS c WHERE %s AND NOT EXISTS (SELECT FROM %s AS p WHERE %s)',
+               format('%s AS c WHERE %s AND NOT EXISTS (SELECT 1 FROM %s AS p WHERE %s)',
                       k.child, string_agg(format('c.%I IS NOT NULL', c.attname), ' AND ' ORDER BY pair.n),
                       k.parent, string_agg(format('p.%I OPERATOR(pg_catalog.%s) c.%I', p.attname, o.oprname, c.attname),
                                            ' AND ' ORDER BY pair.n)) AS orphans,
@@ -145,7 +145,7 @@ BEGIN
             unseen := unseen || format('%I of %s', key.conname, key.child);
             CONTINUE;
         END IF;
-        EXECUTE 'SELECT EXISTS (SELECT FROM ' || key.orphans || ')' INTO orphan;
+        EXECUTE 'SELECT EXISTS (SELECT 1 FROM ' || key.orphans || ')' INTO orphan;
         IF orphan THEN
             RETURN NEXT ROW('error', 'foreign_key_orphans', key.child,
                             format('Rows refer by %I to rows that do not exist, although it counts as valid.', key.conname),

@@ -248,12 +248,11 @@ CREATE FUNCTION tenantcall.audit_triggers() RETURNS SETOF tenantcall.isolation_f
     JOIN pg_proc AS p ON p.oid = t.tgfoid
     JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
     JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'tenantcall'
-    LEFT JOIN tenantcall.installation AS i ON true
     WHERE t.tgenabled <> 'A'
       AND NOT (p.proname = 'time_zone_trigger' AND t.tgenabled = 'O')
       AND p.proname NOT IN ('scope_freeze_trigger', 'scope_guard_trigger', 'scope_truncate_trigger')
       AND NOT (p.proname = 'invalidate_cache_trigger' AND t.tgtype & 1 = 1 -- of rows
-               AND (n.nspname = i.schema_name
+               AND (n.nspname = tenantcall.tables_schema()
                     OR c.relname IN ('scope_registry', 'secrets', 'installation', 'role_kinds')))
 $$;
 COMMENT ON FUNCTION tenantcall.audit_triggers() IS 'internal: part of check_isolation()';

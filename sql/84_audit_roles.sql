@@ -67,7 +67,7 @@ CREATE FUNCTION tenantcall.audit_other_roles() RETURNS SETOF tenantcall.isolatio
     FROM pg_auth_members AS m WHERE m.member = to_regrole('tenantcall_owner')
     UNION ALL
     SELECT 'error', 'owner_role', 'tenantcall_owner', 'It does not exist.', 'CREATE ROLE tenantcall_owner NOLOGIN'
-    WHERE EXISTS (SELECT FROM tenantcall.installation) AND to_regrole('tenantcall_owner') IS NULL
+    WHERE tenantcall.tables_schema() IS NOT NULL AND to_regrole('tenantcall_owner') IS NULL
     UNION ALL
     SELECT 'warning', 'owner_can_login', r.rolname,
            format('It owns %s, and who logs in as it, or becomes it, can take their row security away.',
@@ -156,7 +156,7 @@ CREATE FUNCTION tenantcall.audit_creation() RETURNS SETOF tenantcall.isolation_f
            format('REVOKE CREATE ON SCHEMA %I FROM %s', n.nspname, tenantcall.audit_role_name(a.grantee))
     FROM pg_namespace AS n CROSS JOIN LATERAL aclexplode(n.nspacl) AS a
     WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner
-      AND (n.nspname = 'tenantcall' OR n.nspname = (SELECT i.schema_name FROM tenantcall.installation AS i))
+      AND (n.nspname = 'tenantcall' OR n.nspname = tenantcall.tables_schema())
       AND a.grantee NOT IN (SELECT m.member FROM tenantcall.audit_reach() AS m)
     UNION ALL
     SELECT CASE a.privilege_type WHEN 'CREATE' THEN 'error' ELSE 'warning' END,

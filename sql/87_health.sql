@@ -31,7 +31,8 @@ CREATE FUNCTION tenantcall.health_findings() RETURNS SETOF tenantcall.health_fin
 DECLARE
     checks text[] := ARRAY['key_file', 'keys', 'signatures', 'settings', 'snapshot', 'companies', 'bucket_table', 'calendars',
                            'locks', 'scoped'];
-    of_tables text[] := ARRAY['worker', 'outbox', 'pause', 'stuck', 'leases', 'quarantine', 'partitions', 'maintenance'];
+    of_tables text[] := ARRAY['worker', 'outbox', 'pause', 'stuck', 'leases', 'quarantine', 'partitions', 'maintenance',
+                              'cluster'];
     check_name text;
     found tenantcall.health_finding;
     bad boolean := false;

@@ -212,3 +212,34 @@ END
 $$;
 COMMENT ON FUNCTION tenantcall.health_maintenance() IS 'internal: part of health()';
 REVOKE ALL ON FUNCTION tenantcall.health_maintenance() FROM PUBLIC;
+
+-- The node of a Citus cluster that speaks to calendars.
+CREATE FUNCTION tenantcall.health_cluster() RETURNS SETOF tenantcall.health_finding
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, tenantcall, pg_temp AS $$
+DECLARE
+    elected record;
+    node text;
+    reply record;
+BEGIN
+    SELECT * INTO elected FROM tenantcall.find_elected();
+    IF elected.generation IS NULL THEN
+        RETURN; -- a server by itself
+    END IF;
+    node := format('%s:%s', elected.node_name, elected.node_port);
+    EXECUTE 'SELECT success, result FROM master_run_on_worker(ARRAY[$1], ARRAY[$2], ARRAY[$3], false)'
+        INTO reply USING elected.node_name, elected.node_port, 'SELECT tenantcall.worker_duty()';
+    IF reply.success IS NOT TRUE THEN
+        RETURN NEXT ROW('error', format('node %s, which speaks to calendars, does not answer: %s', node, reply.result), NULL,
+                        'SELECT tenantcall.elect_node(''<another node>'', <port>)')::tenantcall.health_finding;
+    ELSIF reply.result = 'copy' THEN
+        RETURN NEXT ROW('error', format('node %s is a copy of the one that was elected to speak to calendars, or was promoted: nothing is booked', node),
+                        elected.since, format('SELECT tenantcall.elect_node(%L, %s)', elected.node_name, elected.node_port))::tenantcall.health_finding;
+    ELSIF reply.result NOT IN ('elected', 'takes over') THEN
+        RETURN NEXT ROW('error', format('the HTTP worker of node %s, which is to speak to calendars, does not run', node), NULL,
+                        'The log of that node says why.')::tenantcall.health_finding;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION tenantcall.health_cluster() IS 'internal: part of health()';
+REVOKE ALL ON FUNCTION tenantcall.health_cluster() FROM PUBLIC;

@@ -22,7 +22,11 @@ CREATE VIEW tenantcall.role_functions AS
                       'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
                       'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline', 'company_usage',
                       'forget_caller']),
-        ('app', ARRAY['call_lease_stats']),
+        ('app', ARRAY['call_lease_stats', 'rate_policy_names']),
+        ('monitor', ARRAY['rate_policy_names']),
+        ('app', ARRAY['arrive', 'call_at_home', 'company_node', 'table_here']),
+        ('admin', ARRAY['elect_node', 'elected_node']),
+        ('monitor', ARRAY['elected_node']),
         ('app', ARRAY['stat_counts', 'stat_last', 'stats_reset', 'company_stats']),
         ('admin', ARRAY['reset_stats']),
         ('admin', ARRAY['health', 'report']),
@@ -46,7 +50,7 @@ CREATE VIEW tenantcall.role_functions AS
         ('admin', ARRAY['expire_holds', 'pause_outbox', 'resume_outbox', 'replay_outbox']),
         ('admin', ARRAY['http_accounts', 'set_breaker', 'reset_http_stats', 'check_credential', 'reset_slot_stats']),
         ('admin', ARRAY['check_isolation', 'audit_role_name', 'audit_function_name', 'audit_reach', 'library_preloaded', 'audit_registry',
-                        'audit_row_security', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
+                        'audit_row_security', 'audit_parts', 'cluster_tables', 'tables_schema', 'audit_columns', 'audit_relatives', 'audit_unscoped', 'audit_owners',
                         'audit_privileges', 'audit_internal', 'audit_unique', 'audit_foreign_keys', 'audit_orphans',
                         'audit_bypasses', 'audit_readers', 'audit_views', 'audit_definers', 'audit_functions',
                         'audit_strangers', 'audit_event_triggers', 'audit_roles', 'audit_other_roles', 'audit_unnoted_roles',
@@ -174,6 +178,7 @@ BEGIN
     IF tables_schema IS NULL THEN
         RETURN;
     END IF;
+    PERFORM tenantcall.prepare_ddl();
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', tables_schema, role);
     FOR rel IN SELECT c.relname, c.relname IN ('branches', 'services', 'branch_services', 'service_synonyms', 'opening_hours', 'holidays', 'slot_strategies', 'customers') AS writable
                FROM pg_class AS c WHERE c.relnamespace = to_regnamespace(quote_ident(tables_schema))

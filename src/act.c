@@ -40,7 +40,9 @@
 #include "act.h"
 #include "compat.h"
 #include "context.h"
+#include "node.h"
 #include "ready.h"
+#include "statement.h"
 #include "telephony.h"
 
 static List *deferrable = NIL; /* names of deferrable constraints on the tenants' tables */
@@ -159,6 +161,16 @@ pin_setting(const char *name, const char *value)
 							 false);
 }
 
+/* Raises if the company to act for, named or in context, is at home on another node. */
+static void
+require_home(const TcContext *tenant)
+{
+	const TcContext *company = tenant != NULL ? tenant : tc_context_current();
+
+	if (company != NULL && company->company_id != 0)
+		tc_node_require_home(company->company_id);
+}
+
 /* Takes the identity, the tenant and the settings. */
 void
 tc_act_begin(TcAct *act, TcIdentity identity, const TcContext *tenant)
@@ -166,6 +178,10 @@ tc_act_begin(TcAct *act, TcIdentity identity, const TcContext *tenant)
 	Oid user;
 
 	tc_require_ready();
+	if (identity == TC_AS_DIRECTORY)
+		identity = tc_node_distributed() ? TC_AS_SYSTEM : TC_AS_OWNER;
+	else if (identity == TC_AS_OWNER)
+		require_home(tenant);
 	settle_deferred();
 	user = identity == TC_AS_OWNER ? tc_telephony_required()->owner : system_identity();
 	GetUserIdAndSecContext(&act->user, &act->sec_context);
@@ -214,24 +230,6 @@ tc_param_text(TcParams *params, const char *value)
 	tc_param_datum(params, value == NULL ? (Datum) 0 : CStringGetTextDatum(value), value == NULL);
 }
 
-/* The statement's text with the schema of the tables put in. */
-static char *
-expand(const char *sql)
-{
-	StringInfoData out;
-	const char *schema = strstr(sql, "@.") ? tc_telephony_required()->schema_quoted : NULL;
-
-	initStringInfo(&out);
-	for (const char *in = sql; *in != '\0'; in++)
-	{
-		if (in[0] == '@' && in[1] == '.')
-			appendStringInfoString(&out, schema);
-		else
-			appendStringInfoChar(&out, *in);
-	}
-	return out.data;
-}
-
 /*
  * Prepares the statement unless it is prepared for the present tables.
  *
@@ -255,7 +253,7 @@ prepare(TcStatement *statement)
 	if (statement->plan != NULL)
 		SPI_freeplan(statement->plan);
 	statement->plan = NULL;
-	sql = expand(statement->sql);
+	sql = tc_statement_text(statement->sql);
 	statement->plan = SPI_prepare(sql, statement->nparams, statement->types);
 	if (statement->plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -271,6 +269,7 @@ tc_execute(TcStatement *statement, const TcParams *params)
 	int result;
 
 	Assert(params == NULL ? statement->nparams == 0 : statement->nparams == params->count);
+	statement = tc_statement_here(statement);
 	prepare(statement);
 	outer = statement->running_in;
 	statement->running_in = TC_MY_LXID;

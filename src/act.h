@@ -13,8 +13,10 @@
 
 typedef enum TcIdentity
 {
-	TC_AS_OWNER, /* tenantcall_owner: bound by row security, needs a tenant */
-	TC_AS_SYSTEM /* the extension's owner: for the tables of schema tenantcall only */
+	TC_AS_OWNER,	/* tenantcall_owner: bound by row security, needs a tenant */
+	TC_AS_SYSTEM,	/* the extension's owner: for the tables of schema tenantcall only */
+	TC_AS_DIRECTORY /* for writing the directory: the former, or on Citus the latter, who can reach
+					 * all copies of it */
 } TcIdentity;
 
 /* What tc_act_end() has to restore. */

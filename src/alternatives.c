@@ -26,6 +26,7 @@
 #include "context.h"
 #include "errors.h"
 #include "inval.h"
+#include "node.h"
 #include "slots.h"
 #include "telephony.h"
 
@@ -111,8 +112,7 @@ load_strategies(int64 company_id, TcStrategy strategies[TC_N_STRATEGIES])
 	int count = 0;
 
 	tc_read_rows(tc_own_relation("slot_strategy_defaults"), NULL, 0, visit_strategy, rows);
-	tc_read_rows(get_relname_relid("slot_strategies", tc_telephony_required()->schema), &company, 1,
-				 visit_strategy, rows);
+	tc_read_rows(tc_telephony_table("slot_strategies"), &company, 1, visit_strategy, rows);
 	for (;;)
 	{
 		Row *next = NULL;
@@ -344,6 +344,8 @@ tc_alternative_slots(PG_FUNCTION_ARGS)
 	TcMoment *moments;
 	int count;
 
+	if (unlikely(tc_node_citus) && tc_node_forward_set(fcinfo, tenant->company_id))
+		return (Datum) 0;
 	wish.max_wait = tc_arg_max_wait(fcinfo, 5);
 	calendar = *tc_calendar_in_use(tenant, service_id);
 	read_request(fcinfo, &calendar, wanted, &request);

@@ -30,6 +30,7 @@
 #include "errors.h"
 #include "holds.h"
 #include "lifecycle.h"
+#include "node.h"
 #include "outbox.h"
 #include "unix_time.h"
 
@@ -135,8 +136,11 @@ tc_book(PG_FUNCTION_ARGS)
 	TcAppointment same;
 	int64 appointment_id;
 	TcHold hold;
+	Datum result;
 	TcAct act;
 
+	if (tc_node_elsewhere(fcinfo, tenant.company_id, &result))
+		return result;
 	if (PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("argument \"customer\" must not be NULL"),
@@ -239,8 +243,11 @@ tc_cancel_booking(PG_FUNCTION_ARGS)
 	TcAppointment row;
 	TcOpenOrder open;
 	char *status;
+	Datum result;
 	TcAct act;
 
+	if (tc_node_elsewhere(fcinfo, company_id, &result))
+		return result;
 	tc_act_begin(&act, TC_AS_OWNER, NULL);
 	tc_lifecycle_set_event("cancel_booking");
 	tc_outbox_lock_open(company_id, appointment_id, &open);
@@ -299,8 +306,11 @@ tc_reschedule_booking(PG_FUNCTION_ARGS)
 	TcAppointment row;
 	TcAppointment same;
 	TcHold hold;
+	Datum result;
 	TcAct act;
 
+	if (tc_node_elsewhere(fcinfo, tenant.company_id, &result))
+		return result;
 	tc_require_active(&tenant, "book");
 	tc_act_begin(&act, TC_AS_OWNER, NULL);
 	tc_lifecycle_set_event("reschedule_booking");

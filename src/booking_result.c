@@ -31,6 +31,7 @@
 #include "errors.h"
 #include "holds.h"
 #include "http.h"
+#include "node.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_booking_result);
@@ -67,7 +68,7 @@ look(int64 company_id, int64 appointment_id, Result *result)
 {
 	TcMatch matches[2] = {{"company_id", INT8OID, Int64GetDatum(company_id)},
 						  {"appointment_id", INT8OID, Int64GetDatum(appointment_id)}};
-	Oid table = get_relname_relid("appointments", tc_telephony_required()->schema);
+	Oid table = tc_telephony_table("appointments");
 
 	if (!OidIsValid(table))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
@@ -137,8 +138,9 @@ why_open(const Result *result)
 		return "not committed: the calendar is asked after the end of this transaction";
 	if (result->reason != NULL)
 		return result->reason;
-	return tc_http_worker_alive() ? "the calendar has not answered yet"
-								  : "no worker is running for this database";
+	return tc_http_worker_alive() || tc_node_distributed()
+			   ? "the calendar has not answered yet"
+			   : "no worker is running for this database";
 }
 
 /* booking_result(appointment_id, max_wait interval) -> one row (status, uid, reason) */
@@ -152,7 +154,10 @@ tc_booking_result(PG_FUNCTION_ARGS)
 	bool nulls[3] = {false};
 	const char *reason;
 	Result result;
+	Datum there;
 
+	if (tc_node_elsewhere(fcinfo, company_id, &there))
+		return there;
 	wait_for_result(company_id, appointment_id, wait_ms, &result);
 	reason = result.reason;
 	if (strcmp(result.status, "pending") == 0 || strcmp(result.status, "unknown") == 0 ||

@@ -27,6 +27,7 @@
 #include "calls.h"
 #include "directory.h"
 #include "guard.h"
+#include "node.h"
 #include "outbox.h"
 #include "quarantine.h"
 #include "rate.h"
@@ -277,14 +278,33 @@ receive(FunctionCallInfo fcinfo, TcTold *told)
 	}
 }
 
+/* Has it taken in where its company is at home; false if that is here, or nowhere. */
+static bool
+forward(FunctionCallInfo fcinfo, const TcTold *told, Datum *row)
+{
+	TcToldResult ignored = {0};
+	TcCompany company;
+	int64 company_id;
+
+	if (likely(!tc_node_is_coordinator()) || told->rejected != NULL || told->unusable != NULL)
+		return false;
+	company_id = place(told, &ignored);
+	return company_id != 0 && tc_directory_company(company_id, &company) &&
+		   tc_node_forward(fcinfo, company_id, NULL, row);
+}
+
 /* ingest_calcom(body, signature, received_at) -> one row */
 Datum
 tc_ingest_calcom(PG_FUNCTION_ARGS)
 {
 	TcToldResult result = {.outcome = "rejected"};
 	TcTold told;
+	Datum row;
 
+	tc_node_require_front();
 	receive(fcinfo, &told);
+	if (forward(fcinfo, &told, &row))
+		return row;
 	result.reason = told.rejected;
 	if (told.rejected == NULL)
 	{

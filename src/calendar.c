@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "node.h"
 #include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -58,6 +59,7 @@ static const char *const table_names[N_TABLES] = {
 };
 
 static Oid tables[N_TABLES];
+static HTAB *parts = NULL;		/* Oids of their parts on a node of Citus that were read */
 static uint64 changes = 1;		/* of any of the tables */
 static uint64 kept_since = 0;	/* value of changes when the cache was empty */
 static uint64 tables_since = 0; /* tc_telephony_generation() when the tables were looked up */
@@ -73,6 +75,8 @@ relation_changed(Oid relid)
 
 	for (int i = 0; i < N_TABLES && !mine; i++)
 		mine = relid == tables[i];
+	if (!mine && unlikely(parts != NULL))
+		mine = hash_search(parts, &relid, HASH_FIND, NULL) != NULL;
 	if (mine)
 		changes++;
 }
@@ -98,6 +102,26 @@ find_tables(const TcTelephony *place)
 	}
 	changes++;
 	tables_since = tc_telephony_generation();
+}
+
+/* The table, or its part on this node for the company in context, whose changes count from now on.
+ */
+static Oid
+table_here(int table)
+{
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(Oid)};
+	TcNodePart part;
+	Oid here = tables[table];
+
+	if (likely(!tc_node_distributed()))
+		return here;
+	here = tc_node_part(here, &part);
+	if (part == TC_PART_ELSEWHERE)
+		elog(ERROR, "table \"%s\" is not on this node", table_names[table]);
+	if (parts == NULL)
+		parts = hash_create("tenantcall calendar parts", 64, &control, HASH_ELEM | HASH_BLOBS);
+	(void) hash_search(parts, &here, HASH_ENTER, NULL);
+	return here;
 }
 
 /* Forgets everything that was kept. */
@@ -280,8 +304,8 @@ load_hours(const TcMatch *keys, TcCalendar *calendar)
 	Openings holidays = {calendar->branch_id, palloc(MAX_OPENINGS * sizeof(TcOpening)), 0};
 
 	if (calendar->branch_id != 0)
-		tc_read_rows(tables[OPENING_HOURS], keys, 2, visit_opening, &week);
-	tc_read_rows(tables[HOLIDAYS], keys, 1, visit_holiday, &holidays);
+		tc_read_rows(table_here(OPENING_HOURS), keys, 2, visit_opening, &week);
+	tc_read_rows(table_here(HOLIDAYS), keys, 1, visit_holiday, &holidays);
 	calendar->hours.week = repalloc(week.item, Max(week.count, 1) * sizeof(TcOpening));
 	calendar->hours.nweek = week.count;
 	calendar->hours.holidays = repalloc(holidays.item, Max(holidays.count, 1) * sizeof(TcOpening));
@@ -299,12 +323,12 @@ load(const Key *key, TcCalendar *calendar)
 
 	memset(calendar, 0, sizeof(*calendar));
 	calendar->company_id = key->company_id;
-	tc_read_rows(tables[COMPANIES], branch, 1, visit_company, calendar);
+	tc_read_rows(table_here(COMPANIES), branch, 1, visit_company, calendar);
 	if (key->branch_id != 0)
-		tc_read_rows(tables[BRANCHES], branch, 2, visit_branch, calendar);
-	tc_read_rows(tables[SERVICES], service, 2, visit_service, calendar);
+		tc_read_rows(table_here(BRANCHES), branch, 2, visit_branch, calendar);
+	tc_read_rows(table_here(SERVICES), service, 2, visit_service, calendar);
 	if (key->branch_id != 0)
-		tc_read_rows(tables[BRANCH_SERVICES], branch, 3, visit_branch_service, calendar);
+		tc_read_rows(table_here(BRANCH_SERVICES), branch, 3, visit_branch_service, calendar);
 	load_hours(branch, calendar);
 	calendar->time_zone =
 		calendar->time_zone_name != NULL ? pg_tzset(calendar->time_zone_name) : NULL;
@@ -342,6 +366,8 @@ tc_calendar(const TcContext *tenant, int64 service_id)
 	const TcCalendar *calendar;
 	Entry *entry;
 
+	if (unlikely(tc_node_citus))
+		tc_node_require_home(tenant->company_id);
 	find_tables(tc_telephony_required());
 	if (kept_since != changes || loaded >= MAX_LOADED || cache == NULL)
 	{

@@ -36,6 +36,7 @@
 #include "errors.h"
 #include "lease.h"
 #include "lifecycle.h"
+#include "node.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_call_context);
@@ -254,6 +255,9 @@ tc_call_context(PG_FUNCTION_ARGS)
 	ContextKey key;
 	Datum value;
 
+	if (unlikely(tc_node_citus) &&
+		tc_node_forward(fcinfo, require_tenant(call_id).company_id, NULL, &value))
+		return value;
 	fill_key(&key);
 	if (kept_call != NULL && memcmp(&key, &kept_key, sizeof(key)) == 0 &&
 		strcmp(call_id, kept_call) == 0)
@@ -272,8 +276,11 @@ tc_advance_call(PG_FUNCTION_ARGS)
 	char *reason = tc_arg_optional_text(fcinfo, 2);
 	TcContext tenant = require_tenant(call_id);
 	TcParams params = {0};
+	Datum result;
 	TcAct act;
 
+	if (tc_node_elsewhere(fcinfo, tenant.company_id, &result))
+		return result;
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	tc_lifecycle_set_reason(reason);
 	tc_lifecycle_set_event(NULL);
@@ -300,6 +307,8 @@ tc_call_timeline(PG_FUNCTION_ARGS)
 	uint64 count;
 	TcAct act;
 
+	if (unlikely(tc_node_citus) && tc_node_forward_set(fcinfo, tenant.company_id))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	tc_param_int8(&params, tenant.company_id);

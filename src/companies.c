@@ -20,6 +20,7 @@
 #include "context.h"
 #include "directory.h"
 #include "errors.h"
+#include "node.h"
 #include "telephony.h"
 
 /* A list that grows. */
@@ -87,9 +88,8 @@ tc_sees_all(void)
 static TcContext *
 list_companies(const char *table, bool for_statistics, int *count)
 {
-	const TcTelephony *tables = tc_telephony_required();
 	const TcContext *entered = tc_context_current();
-	Oid relid = get_relname_relid(table, tables->schema);
+	Oid relid = tc_telephony_table(tc_node_distributed() ? "companies" : table);
 	List64 list = {.room = 64};
 	TcContext *companies;
 
@@ -115,10 +115,10 @@ list_companies(const char *table, bool for_statistics, int *count)
 		if (i > 0 && list.ids[i] == list.ids[i - 1])
 			continue;
 		company->company_id = list.ids[i];
-		if (tc_directory_fill(company))
+		if (tc_node_here(company->company_id) && tc_directory_fill(company))
 			(*count)++;
 		else
-			memset(company, 0, sizeof(*company)); /* deleted meanwhile */
+			memset(company, 0, sizeof(*company)); /* deleted meanwhile, or of another node */
 	}
 	pfree(list.ids);
 	return companies;

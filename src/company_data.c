@@ -27,6 +27,7 @@
 #include "storage/latch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -36,6 +37,7 @@
 #include "compat.h"
 #include "errors.h"
 #include "guard.h"
+#include "node.h"
 #include "telephony.h"
 #include "trail.h"
 
@@ -60,14 +62,15 @@ static TcStatement list_tables = {
 		   "ON k.conrelid = d.rel AND k.contype = 'f' AND k.confrelid <> k.conrelid "
 		   "JOIN tables AS t ON t.oid = k.confrelid WHERE d.depth < 50) "
 		   "SELECT d.rel::regclass::text, "
-		   "coalesce(pg_partition_root(d.rel), d.rel)::regclass::text "
+		   "coalesce(pg_partition_root(d.rel), d.rel)::regclass::text, d.rel "
 		   "FROM depths AS d WHERE d.rel <> $3 GROUP BY d.rel ORDER BY max(d.depth), d.rel",
 	.nparams = 3,
 	.types = {OIDOID, BOOLOID, OIDOID},
 };
 /* The quarantine first: whose its bodies are, call_bindings says. */
 static TcStatement list_narrow = {
-	.sql = "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_attribute AS a "
+	.sql = "SELECT c.oid::regclass::text, c.oid::regclass::text, c.oid "
+		   "FROM pg_class AS c JOIN pg_attribute AS a "
 		   "ON a.attrelid = c.oid AND a.attname IN ('company_id', 'verified_for') "
 		   "AND NOT a.attisdropped WHERE c.relnamespace = 'tenantcall'::regnamespace "
 		   "AND c.relkind = 'r' AND c.relname NOT LIKE '%\\_defaults' "
@@ -122,51 +125,58 @@ typedef struct CompanyTable
 
 #define RATE_POLICIES "tenantcall.rate_policies" /* not deleted, but dropped */
 
+/* Takes the tables that were listed last, but for parts of them that Citus has made. */
+static CompanyTable *
+take_tables(int *count, MemoryContext memory)
+{
+	MemoryContext caller = MemoryContextSwitchTo(memory);
+	CompanyTable *tables = palloc0(Max(SPI_processed, 1) * sizeof(CompanyTable));
+
+	*count = 0;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple row = SPI_tuptable->vals[i];
+		bool isnull;
+		Oid relid = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
+
+		if (tc_node_whole(relid) != relid)
+			continue;
+		tables[*count].name = pstrdup(SPI_getvalue(row, SPI_tuptable->tupdesc, 1));
+		tables[*count].root = pstrdup(SPI_getvalue(row, SPI_tuptable->tupdesc, 2));
+		tables[*count].condition = OF_COMPANY;
+		(*count)++;
+	}
+	MemoryContextSwitchTo(caller);
+	return tables;
+}
+
 /* Lists the tables but companies, children first.  Called while acting as the owner. */
 static CompanyTable *
 find_tables(bool leaves, int *count, MemoryContext memory)
 {
 	const TcTelephony *place = tc_telephony_required();
 	TcParams params = {0};
-	MemoryContext caller;
-	CompanyTable *tables;
 
 	tc_param_datum(&params, ObjectIdGetDatum(place->schema), false);
 	tc_param_datum(&params, BoolGetDatum(leaves), false);
-	tc_param_datum(&params, ObjectIdGetDatum(place->companies), false);
-	*count = (int) tc_execute(&list_tables, &params);
-	caller = MemoryContextSwitchTo(memory);
-	tables = palloc0(Max(*count, 1) * sizeof(CompanyTable));
-	for (int i = 0; i < *count; i++)
-	{
-		HeapTuple row = SPI_tuptable->vals[i];
-
-		tables[i].name = pstrdup(SPI_getvalue(row, SPI_tuptable->tupdesc, 1));
-		tables[i].root = pstrdup(SPI_getvalue(row, SPI_tuptable->tupdesc, 2));
-		tables[i].condition = OF_COMPANY;
-	}
-	MemoryContextSwitchTo(caller);
-	return tables;
+	tc_param_datum(&params, ObjectIdGetDatum(get_relname_relid("companies", place->schema)), false);
+	(void) tc_execute(&list_tables, &params);
+	return take_tables(count, memory);
 }
 
 /* Lists the tables of schema tenantcall that hold something of companies.  As the system. */
 static CompanyTable *
 find_narrow(int *count, MemoryContext memory)
 {
-	uint64 found = tc_execute(&list_narrow, NULL);
-	MemoryContext caller = MemoryContextSwitchTo(memory);
-	CompanyTable *tables = palloc0(found * sizeof(CompanyTable));
+	CompanyTable *tables;
 
-	*count = (int) found;
-	for (uint64 i = 0; i < found; i++)
+	(void) tc_execute(&list_narrow, NULL);
+	tables = take_tables(count, memory);
+	for (int i = 0; i < *count; i++)
 	{
-		tables[i].name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-		tables[i].name = MemoryContextStrdup(memory, tables[i].name);
-		tables[i].root = tables[i].name;
-		tables[i].condition =
-			strcmp(tables[i].name, "tenantcall.quarantine") == 0 ? OF_COMPANY_BODY : OF_COMPANY;
+		if (strcmp(tables[i].name, "tenantcall.quarantine") == 0)
+			tables[i].condition = OF_COMPANY_BODY;
 	}
-	MemoryContextSwitchTo(caller);
 	return tables;
 }
 
@@ -221,6 +231,8 @@ tc_export_company(PG_FUNCTION_ARGS)
 	int count;
 	TcAct act;
 
+	if (tc_node_forward_set(fcinfo, company.company_id))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	companies.name = psprintf("%s.companies", tc_telephony_required()->schema_quoted);
 	companies.root = companies.name;
@@ -429,6 +441,11 @@ tc_delete_company(PG_FUNCTION_ARGS)
 	CompanyTable *tables, *narrow;
 	int count, narrow_count;
 
+	if (tc_node_distributed())
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("companies cannot be deleted on a Citus cluster"),
+						errdetail("Rows of one are on its node, and on all nodes."),
+						errhint("Suspend it with tenantcall.set_company_status().")));
 	InitMaterializedSRF(fcinfo, 0);
 	tables = delete_tenant(&company, &count);
 	narrow = delete_narrow(company.company_id, &narrow_count);

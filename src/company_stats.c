@@ -18,6 +18,7 @@
 #include "act.h"
 #include "companies.h"
 #include "context.h"
+#include "node.h"
 #include "stuck.h"
 #include "telephony.h"
 
@@ -114,6 +115,8 @@ may_see(void)
 Datum
 tc_company_stats(PG_FUNCTION_ARGS)
 {
+	if (tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	if (may_see())
 		put_companies((ReturnSetInfo *) fcinfo->resultinfo, &select_day, tc_open_states());

@@ -41,6 +41,7 @@
 #include "confine.h"
 #include "confine_core.h"
 #include "inval.h"
+#include "node.h"
 #include "telephony.h"
 
 #define MAX_ROLES 16 /* roles whose confinement is remembered */
@@ -216,6 +217,9 @@ names_scoped(const char *name)
 {
 	NameSearch search = {.name = name};
 
+	if (unlikely(tc_node_distributed()) &&
+		OidIsValid(get_relname_relid(name, tc_telephony_required()->schema)))
+		return true;
 	tc_read_rows(tc_own_relation("scope_registry"), NULL, 0, visit_scoped, &search);
 	return search.found;
 }
@@ -356,7 +360,7 @@ judge_function(Oid function)
 	const char *why;
 
 	if (function >= FirstNormalObjectId)
-		return NULL; /* not PostgreSQL's own */
+		return tc_confine_citus(function); /* not PostgreSQL's own */
 	if (likely(harmless[function]))
 		return NULL;
 	if (get_func_namespace(function) != PG_CATALOG_NAMESPACE)

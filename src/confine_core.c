@@ -52,6 +52,33 @@ static const struct
 	{"pg_stat_file", FILES},
 };
 
+const char *const tc_confine_citus_reason =
+	"By it the nodes of the cluster work for each other, whatever the company.";
+
+/* What Citus puts into the plans of ordinary statements, and what tells of nobody. */
+static const char *const citus_for_clients[] = {
+	"any_value*",
+	"array_cat_agg",
+	"citus_backend_gpid",
+	"citus_extradata_container",
+	"citus_is_coordinator",
+	"citus_json_concatenate*",
+	"citus_jsonb_concatenate*",
+	"citus_table_is_visible",
+	"citus_version",
+	"cluster_clock_*",
+	"coord_combine_agg*",
+	"get_shard_id_for_distribution_column",
+	"json_cat_agg",
+	"jsonb_cat_agg",
+	"read_intermediate_result*",
+	"relation_is_a_known_shard",
+	"worker_hash",
+	"worker_nextval",
+	"worker_partial_agg*",
+	"worker_partition_query_result",
+};
+
 /* Does the name fit the pattern? */
 static int
 fits(const char *pattern, const char *name)
@@ -73,4 +100,16 @@ tc_confine_function(const char *name)
 			return confined[i].why;
 	}
 	return NULL;
+}
+
+/* May an application's own session call this function of Citus? */
+int
+tc_confine_citus_for_clients(const char *name)
+{
+	for (size_t i = 0; i < sizeof(citus_for_clients) / sizeof(citus_for_clients[0]); i++)
+	{
+		if (fits(citus_for_clients[i], name))
+			return 1;
+	}
+	return 0;
 }

@@ -11,4 +11,10 @@
  */
 extern const char *tc_confine_function(const char *name);
 
+/* May an application's own session call the function of Citus of that name? */
+extern int tc_confine_citus_for_clients(const char *name);
+
+/* Why not. */
+extern const char *const tc_confine_citus_reason;
+
 #endif /* TC_CONFINE_CORE_H */

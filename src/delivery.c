@@ -24,9 +24,13 @@
 #include "utils/timestamp.h"
 
 #include "act.h"
+#include "args.h"
 #include "calls.h"
+#include "context.h"
 #include "delivery.h"
+#include "errors.h"
 #include "guard.h"
+#include "node.h"
 #include "phone.h"
 #include "rows.h"
 #include "signature.h"
@@ -184,6 +188,24 @@ visit_binding(HeapTuple tuple, TupleDesc desc, void *arg)
 	return false;
 }
 
+/* The company entered, if it has the call: bindings stay behind when its shards move. */
+static int64
+find_by_call(const TcMatch by_id[2])
+{
+	const TcContext *entered = tc_context_current();
+	TcMatch matches[3] = {{"company_id", INT8OID, (Datum) 0}, by_id[0], by_id[1]};
+	int64 company_id = 0;
+	Oid calls;
+
+	if (!tc_node_distributed() || entered == NULL || entered->company_id == 0)
+		return 0;
+	matches[0].value = Int64GetDatum(entered->company_id);
+	calls = tc_telephony_table("calls");
+	if (OidIsValid(calls))
+		tc_read_rows(calls, matches, 3, visit_binding, &company_id);
+	return company_id;
+}
+
 /* The company that a call is bound to; 0: none yet. */
 int64
 tc_binding_find(const char *call_id)
@@ -193,6 +215,8 @@ tc_binding_find(const char *call_id)
 						  {"provider_call_id", TEXTOID, CStringGetTextDatum(call_id)}};
 
 	tc_read_rows(tc_telephony_required()->call_bindings, matches, 2, visit_binding, &company_id);
+	if (company_id == 0 && unlikely(tc_node_citus))
+		company_id = find_by_call(matches);
 	return company_id;
 }
 
@@ -331,4 +355,35 @@ tc_delivery_place(const TcDelivery *delivery, TimestampTz since, TcPlacement *pl
 		placement->conflict = true;
 		placement->reason = "key_of_another_company";
 	}
+}
+
+/* Has the delivery taken in where its company is at home; false if that is here, or nowhere. */
+bool
+tc_delivery_forward(FunctionCallInfo fcinfo, const TcDelivery *delivery, bool bind, Datum *result)
+{
+	const char *call_id = delivery->message.call_id;
+	TcPlacement placement;
+
+	if (likely(!tc_node_distributed()))
+		return false;
+	tc_node_require_front();
+	if (!tc_node_is_coordinator() || delivery->rejected != NULL || delivery->unusable != NULL)
+		return false;
+	tc_delivery_place(delivery, TC_SINCE_ASSIGNMENT, &placement);
+	if (!placement.found)
+		return false;
+	if (bind && strcmp(placement.source, "binding") != 0 && !placement.conflict)
+		placement.place.company_id = tc_binding_make(call_id, placement.place.company_id);
+	else if (strcmp(placement.source, "binding") != 0)
+		call_id = NULL;
+	return tc_node_forward(fcinfo, placement.place.company_id, call_id, result);
+}
+
+/* Notes on the company's node what the coordinator has bound. */
+void
+tc_delivery_bind(const char *call_id, int64 company_id)
+{
+	if (tc_binding_make(call_id, company_id) != company_id)
+		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT),
+						errmsg("the call is bound to another company on this node")));
 }

@@ -52,6 +52,13 @@ extern void tc_delivery_receive(FunctionCallInfo fcinfo, int received_arg, TcRet
 /* Takes the body apart; a fault is noted in the delivery. */
 extern void tc_delivery_parse(TcDelivery *delivery, TcRetellParser parser);
 
+/* Has it taken in where its company is at home (node.h), binding its call first if so asked. */
+extern bool tc_delivery_forward(FunctionCallInfo fcinfo, const TcDelivery *delivery, bool bind,
+								Datum *result);
+
+/* Notes on the company's node what the coordinator has bound. */
+extern void tc_delivery_bind(const char *call_id, int64 company_id);
+
 /* Resolves the tenant.  What is older than its assignment a company gets from "since" on. */
 #define TC_SINCE_ASSIGNMENT DT_NOEND
 extern void tc_delivery_place(const TcDelivery *delivery, TimestampTz since,

@@ -65,10 +65,10 @@ static TcStatement insert_number = {
 	.types = {INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID},
 };
 static TcStatement release_number = {
-	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, " NOW_MS ") "
+	.sql = "UPDATE @.phone_numbers SET released_at = greatest(assigned_at, $3) "
 		   "WHERE company_id = $1 AND number = $2 AND released_at IS NULL RETURNING released_at",
-	.nparams = 2,
-	.types = {INT8OID, TEXTOID},
+	.nparams = 3,
+	.types = {INT8OID, TEXTOID, TIMESTAMPTZOID},
 };
 static TcStatement insert_agent = {
 	.sql = "INSERT INTO @.agents (provider_agent_id, company_id, branch_id, assigned_at) "
@@ -131,7 +131,7 @@ execute_for(const TcContext *context, TcStatement *statement, const TcParams *pa
 	TcAct act;
 	uint64 rows;
 
-	tc_act_begin(&act, TC_AS_OWNER, context);
+	tc_act_begin(&act, TC_AS_DIRECTORY, context);
 	rows = tc_execute(statement, params);
 	if (id != NULL)
 		*id = rows > 0 ? tc_result_int8(1) : 0;
@@ -238,6 +238,15 @@ assign(int64 phone, const TcContext *context, TimestampTz from)
 	return id;
 }
 
+/* The present moment in whole milliseconds, as NOW_MS says it. */
+static TimestampTz
+now_ms(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now - now % 1000;
+}
+
 /* Takes the number from the tenant that has it; the moment from which it is free. */
 static TimestampTz
 release(int64 phone, const TcPlace *place)
@@ -249,6 +258,7 @@ release(int64 phone, const TcPlace *place)
 	(void) tc_directory_fill(&context);
 	tc_param_int8(&params, place->company_id);
 	tc_param_text(&params, tc_phone_format(phone));
+	tc_param_datum(&params, TimestampTzGetDatum(now_ms()), false);
 	if (execute_for(&context, &release_number, &params, &released_at) == 0)
 		report_meanwhile("the number", tc_phone_format(phone));
 	return (TimestampTz) released_at;

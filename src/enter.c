@@ -24,6 +24,7 @@
 #include "context.h"
 #include "directory.h"
 #include "errors.h"
+#include "node.h"
 #include "phone.h"
 #include "ready.h"
 #include "stat.h"
@@ -64,6 +65,11 @@ record_admin(const TcContext *context)
 						 (int64) context->company_id)));
 	if (XactReadOnly || RecoveryInProgress() || tc_telephony() == NULL)
 		return;
+	if (!tc_node_hold(context->company_id))
+	{
+		tc_node_enter_there(context);
+		return;
+	}
 	tc_act_begin(&act, TC_AS_OWNER, NULL);
 	tc_param_int8(&params, context->company_id);
 	tc_param_int8(&params, context->branch_id);
@@ -115,6 +121,7 @@ enter_checked(TcContext *context, TcStatCount how)
 	tc_stat_count((int64) context->company_id, how);
 	if (!again)
 		record_admin(context);
+	tc_node_spread(context);
 }
 
 /* enter(company_id bigint, branch_id bigint) -> void */

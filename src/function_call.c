@@ -33,6 +33,7 @@
 #include "codec_core.h"
 #include "errors.h"
 #include "key.h"
+#include "node.h"
 #include "quarantine.h"
 #include "rate.h"
 #include "refusals.h"
@@ -368,12 +369,16 @@ tc_accept_function_call(PG_FUNCTION_ARGS)
 	TcDelivery delivery = {.kind = "function_call"};
 	Accepted accepted = {0};
 	char *signature = PG_ARGISNULL(1) ? NULL : TextDatumGetCString(PG_GETARG_DATUM(1));
+	Datum result;
 
 	delivery.agent = tc_arg_optional_text(fcinfo, 2);
 	delivery.call_id = tc_arg_optional_text(fcinfo, 3);
 	tc_delivery_receive(fcinfo, 4, tc_retell_parse_function, &delivery);
 	if (too_long(delivery.agent) || too_long(delivery.call_id))
 		delivery.unusable = "argument_too_long";
+	if (find_disagreement(&delivery) == NULL &&
+		tc_delivery_forward(fcinfo, &delivery, false, &result))
+		return result;
 	accept(&delivery, signature, &accepted);
 	tc_refusal_note(&delivery, &accepted.placement, accepted.outcome, accepted.reason);
 	tc_stat_delivery("function_call", accepted.outcome,
@@ -410,9 +415,12 @@ tc_finish_function_call(PG_FUNCTION_ARGS)
 	TcContext tenant = {.company_id = tc_arg_id(fcinfo, 0, "company_id")};
 	char *key = tc_arg_text(fcinfo, 1, "idempotency_key");
 	TcParams params = {0};
+	Datum result;
 	TcAct act;
 
 	(void) tc_telephony_required();
+	if (tc_node_elsewhere(fcinfo, tenant.company_id, &result))
+		return result;
 	if (!tc_directory_fill(&tenant))
 		ereport(ERROR,
 				(errcode(ERRCODE_TC_UNKNOWN),

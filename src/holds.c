@@ -40,6 +40,7 @@
 #include "holds.h"
 #include "key.h"
 #include "lease.h"
+#include "node.h"
 #include "slot_generation.h"
 #include "telephony.h"
 
@@ -341,8 +342,11 @@ tc_hold_slot(PG_FUNCTION_ARGS)
 	const TcCalendar *calendar;
 	int capacity;
 	int64 hold_id;
+	Datum result;
 	TcAct act;
 
+	if (tc_node_elsewhere(fcinfo, company_id, &result))
+		return result;
 	if (PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("argument \"starts_at\" must not be NULL")));
@@ -381,8 +385,11 @@ tc_release_hold(PG_FUNCTION_ARGS)
 	int64 company_id = tc_entered_tenant()->company_id;
 	TcParams params = {0};
 	bool isnull;
+	Datum result;
 	TcAct act;
 
+	if (tc_node_elsewhere(fcinfo, company_id, &result))
+		return result;
 	tc_act_begin(&act, TC_AS_OWNER, NULL);
 	tc_param_int8(&params, company_id);
 	tc_param_int8(&params, hold_id);

@@ -19,6 +19,7 @@ typedef struct TcHttpSource
 	void (*poll)(void);		   /* on each wake and when due; outside of any transaction */
 	TimestampTz (*next)(void); /* when poll() is due at the latest, 0: no wish; may be NULL */
 	bool wants_extension;	   /* poll only while the extension exists in this database */
+	bool everywhere;		   /* also where another node of a cluster speaks to calendars */
 } TcHttpSource;
 
 extern void tc_http_init(void);

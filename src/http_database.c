@@ -37,6 +37,8 @@ typedef struct Seat
 	int proc;	  /* number of its PGPROC */
 	int helper;	  /* pid of the process that does maintenance; 0: none */
 	int64 clear_until;
+	int duty;	   /* of the worker: TcDuty */
+	int64 retired; /* election after which it has ended to speak; 0: it speaks */
 } Seat;
 
 typedef struct Seats
@@ -131,12 +133,43 @@ tc_http_database_enter(void)
 	if (ok)
 	{
 		seat->pid = MyProcPid;
+		seat->duty = 0;
+		seat->retired = 0;
 		seat->proc = TC_MY_PROC_NUMBER;
 	}
 	SpinLockRelease(&table->lock);
 	if (ok)
 		before_shmem_exit(leave_seat, (Datum) 0);
 	return ok;
+}
+
+/* The worker says what it does about calendars. */
+void
+tc_http_database_set_duty(int duty, int64 retired)
+{
+	Seat *seat;
+
+	SpinLockAcquire(&table->lock);
+	seat = find_seat(MyDatabaseId, false);
+	if (seat != NULL && seat->pid == MyProcPid)
+	{
+		seat->duty = duty;
+		seat->retired = retired;
+	}
+	SpinLockRelease(&table->lock);
+}
+
+/* What it has said; false: there is no worker. */
+bool
+tc_http_database_duty(int *duty, int64 *retired)
+{
+	Seat seat;
+
+	if (table == NULL || !read_seat(MyDatabaseId, &seat) || seat.pid == 0)
+		return false;
+	*duty = seat.duty;
+	*retired = seat.retired;
+	return true;
 }
 
 /* before_shmem_exit callback of the helper. */

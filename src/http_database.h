@@ -15,6 +15,12 @@ extern void tc_http_database_startup(void);
 extern bool tc_http_database_enter(void);
 /* The same of the process that does maintenance for it. */
 extern bool tc_http_database_help(void);
+/*
+ * What this database's worker does about calendars (elected.h), and after which election it has
+ * ended to speak; the latter false if there is no worker.
+ */
+extern void tc_http_database_set_duty(int duty, int64 retired);
+extern bool tc_http_database_duty(int *duty, int64 *retired);
 /* Is there a worker in that database, or is it to stay without one for the moment? */
 extern bool tc_http_database_taken(Oid database);
 /*

@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "elected.h"
 #include "errors.h"
 #include "http.h"
 #include "http_launcher.h"
@@ -169,6 +170,7 @@ wait_for_worker(TimestampTz give_up)
 void
 tc_http_probe(const TcHttpProbeOrder *order, TcHttpProbeSum *sum)
 {
+	tc_require_elected();
 	if (!tc_http_worker_alive() && !tc_http_database_listed())
 		report_no_worker();
 	mine = ask(order);

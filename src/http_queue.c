@@ -20,6 +20,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "elected.h"
 #include "http.h"
 #include "http_account.h"
 #include "http_credential.h"
@@ -159,6 +160,8 @@ tc_http_submit(TcHttpJob *job)
 		refuse(job, TC_HTTP_R_SHUTDOWN, -1);
 	else if (!is_valid(job))
 		refuse(job, TC_HTTP_R_INVALID, -1);
+	else if (!tc_elected_speaks())
+		refuse(job, TC_HTTP_R_NOT_ELECTED, -1);
 	else if (tc_http_engine == NULL)
 		refuse(job, TC_HTTP_R_NO_LIBRARY, -1);
 	else if (flow->length >= tc_http_settings.queue_limit)
@@ -220,6 +223,14 @@ refuse_all(TcHttpAccount *account, const char *reason, int64 wait)
 {
 	while (!dlist_is_empty(&account->waiting))
 		refuse_waiting(dlist_head_element(TcHttpJob, node, &account->waiting), reason, wait);
+}
+
+/* Refuses everything that waits. */
+void
+tc_http_refuse_all(void)
+{
+	while (!dlist_is_empty(&turns))
+		refuse_all(dlist_head_element(TcHttpAccount, node, &turns), TC_HTTP_R_NOT_ELECTED, -1);
 }
 
 /* Sends a job that was admitted. */

@@ -16,6 +16,7 @@
 #define TC_HTTP_R_PLAIN "plain_http_refused"
 #define TC_HTTP_R_TAKEN_BACK "taken_back" /* by its source */
 #define TC_HTTP_R_NO_LIBRARY "no_http_library"
+#define TC_HTTP_R_NOT_ELECTED "not_elected" /* another node of the cluster speaks to calendars */
 
 /* Perhaps sent: the result says. */
 #define TC_HTTP_R_TIMEOUT "timeout"

@@ -17,6 +17,7 @@
 
 #include "args.h"
 #include "compat.h"
+#include "elected.h"
 #include "errors.h"
 #include "http.h"
 #include "http_settings.h"
@@ -166,6 +167,7 @@ tc_set_breaker(PG_FUNCTION_ARGS)
 	TcHttpEntry *entry;
 
 	tc_require_ready();
+	tc_require_elected();
 	if (strlen(credential) >= NAMEDATALEN)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("argument \"credential\" is too long"),

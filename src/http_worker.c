@@ -25,16 +25,19 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "elected.h"
 #include "http.h"
 #include "http_database.h"
 #include "http_settings.h"
 #include "http_shmem.h"
 #include "http_source.h"
 #include "http_worker.h"
+#include "node.h"
 
 #define NS_PER_MS INT64CONST(1000000)
 #define EXIT_MS 1500
@@ -155,6 +158,26 @@ poll_source(void *arg)
 	error_context_stack = callback.previous;
 }
 
+/* tc_http_protected() callback: is this node the one that speaks to calendars? */
+static void
+look_for_election(void *arg)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	tc_elected_look();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Does the source have work here? */
+static bool
+is_served(const TcHttpSource *source)
+{
+	return (extension_exists || !source->wants_extension) &&
+		   (source->everywhere || tc_elected_speaks());
+}
+
 /* A source looks for work, unless it has just failed: then it rests, each time twice as long. */
 static void
 poll_one(int number)
@@ -162,7 +185,7 @@ poll_one(int number)
 	const TcHttpSource *source = tc_http_source(number);
 	Rest *rest = &rests[number];
 
-	if (rest->until > tc_http_now() || (source->wants_extension && !extension_exists))
+	if (rest->until > tc_http_now() || !is_served(source))
 		return;
 	rest->until = 0;
 	if (tc_http_protected(poll_source, unconstify(TcHttpSource *, source)))
@@ -180,6 +203,8 @@ poll_sources(void)
 {
 	if (!tc_http_protected(look_for_extension, NULL))
 		extension_exists = false;
+	if (unlikely(tc_node_citus))
+		(void) tc_http_protected(look_for_election, NULL);
 	for (int i = 0; i < tc_http_source_count() && !ShutdownRequestPending; i++)
 		poll_one(i);
 }
@@ -191,15 +216,21 @@ until_poll(TimestampTz last)
 	int64 longest = tc_http_settings.poll_interval * INT64CONST(1000);
 	TimestampTz now = GetCurrentTimestamp();
 	int64 wait = longest - (now - last) / 1000;
+	long look = tc_elected_wish();
+
+	if (look >= 0)
+		wait = Min(wait, look - (now - last) / 1000);
 
 	for (int i = 0; i < tc_http_source_count(); i++)
 	{
 		const TcHttpSource *source = tc_http_source(i);
 		TimestampTz wish = source->next != NULL ? source->next() : 0;
 
+		if (!is_served(source))
+			continue;
 		if (rests[i].until != 0)
 			wait = Min(wait, (rests[i].until - tc_http_now()) / NS_PER_MS + 1);
-		else if (wish != 0 && (extension_exists || !source->wants_extension))
+		else if (wish != 0)
 			wait = Min(wait, (Max(wish, last + WISH_US) - now + 999) / 1000);
 	}
 	return wait > longest ? 0 : Max(0, wait); /* more: the clock was set back */
@@ -213,7 +244,7 @@ show_activity(void)
 	char text[64];
 	int under_way;
 	bool busy = tc_http_busy(&under_way);
-	int now = busy ? (under_way > 0 ? 2 : 1) : 0;
+	int now = busy ? (under_way > 0 ? 2 : 1) : tc_elected_speaks() ? 0 : 3;
 
 	if (now == shown)
 		return;
@@ -221,6 +252,7 @@ show_activity(void)
 	snprintf(text, sizeof(text), "%s",
 			 now == 2	? "requests under way"
 			 : now == 1 ? "requests wait"
+			 : now == 3 ? "another node is elected to speak to calendars"
 						: "nothing to do");
 	pgstat_report_activity(busy ? STATE_RUNNING : STATE_IDLE, text);
 }

@@ -31,6 +31,8 @@ extern void tc_http_dispatch(long *wait);
 extern bool tc_http_deliver(void);
 extern bool tc_http_busy(int *number);
 extern bool tc_http_refusals(void); /* is there anything to tell already? */
+/* Refuses all that waits: another node is elected to speak to calendars. */
+extern void tc_http_refuse_all(void);
 /* At the end of the worker: tells sources that nothing more will come. */
 extern void tc_http_shut_down(int64 until);
 

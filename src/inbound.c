@@ -191,8 +191,11 @@ tc_answer_inbound_call(PG_FUNCTION_ARGS)
 	const char *outcome;
 	Datum values[2];
 	bool nulls[2] = {false, false};
+	Datum result;
 
 	tc_delivery_receive(fcinfo, 2, tc_retell_parse_inbound, &delivery);
+	if (tc_delivery_forward(fcinfo, &delivery, false, &result))
+		return result;
 	if (delivery.rejected != NULL)
 	{
 		memset(&placement, 0, sizeof(placement));

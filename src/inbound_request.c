@@ -149,8 +149,7 @@ find_request(int64 company_id, const char *correlation, TcInboundRequest *reques
 						  {"correlation", TEXTOID, CStringGetTextDatum(correlation)}};
 
 	memset(request, 0, sizeof(*request));
-	tc_read_rows(get_relname_relid("inbound_requests", tc_telephony_required()->schema), matches, 2,
-				 visit_request, request);
+	tc_read_rows(tc_telephony_table("inbound_requests"), matches, 2, visit_request, request);
 	return request->outcome != NULL;
 }
 

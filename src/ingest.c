@@ -205,8 +205,11 @@ tc_ingest_retell(PG_FUNCTION_ARGS)
 	TcDelivery delivery = {.kind = "event"};
 	TcPlacement placement = {0};
 	TcIngested ingested = {0};
+	Datum result;
 
 	tc_delivery_receive(fcinfo, 2, tc_retell_parse_event, &delivery);
+	if (tc_delivery_forward(fcinfo, &delivery, true, &result))
+		return result;
 	if (delivery.rejected != NULL)
 	{
 		ingested.outcome = "rejected";

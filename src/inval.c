@@ -15,6 +15,7 @@
 #include "utils/rel.h"
 
 #include "inval.h"
+#include "node.h"
 
 #define MAX_LISTENERS 32
 
@@ -53,7 +54,7 @@ tc_own_relation(const char *name)
 	relid = get_relname_relid(name, schema);
 	if (!OidIsValid(relid) || getExtensionOfObject(RelationRelationId, relid) != extension)
 		return InvalidOid;
-	return relid;
+	return tc_node_copy(relid);
 }
 
 PG_FUNCTION_INFO_V1(tc_invalidate_cache_trigger);

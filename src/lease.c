@@ -119,8 +119,8 @@ tc_lease_count(int64 company_id, int64 branch_id, const TcLeasePolicies *policie
 						 .count = count};
 
 	memset(count, 0, sizeof(*count));
-	tc_read_rows(get_relname_relid("call_leases", tc_telephony_required()->schema), &match, 1,
-				 visit_lease, &counting);
+	tc_read_rows(tc_telephony_table_of("call_leases", company_id), &match, 1, visit_lease,
+				 &counting);
 }
 
 /* Deletes expired leases, at most so many. */

@@ -25,6 +25,7 @@
 #include "directory.h"
 #include "errors.h"
 #include "lease_policy.h"
+#include "node.h"
 #include "telephony.h"
 
 PG_FUNCTION_INFO_V1(tc_set_concurrency_policy);
@@ -39,7 +40,7 @@ static TcStatement upsert_policy = {
 		   "ON CONFLICT (company_id, branch_id) DO UPDATE SET max_calls = excluded.max_calls, "
 		   "reserved_inbound = excluded.reserved_inbound, burst = excluded.burst, "
 		   "unbound_ttl = excluded.unbound_ttl, bound_ttl = excluded.bound_ttl, "
-		   "enabled = excluded.enabled, changed_at = now()",
+		   "enabled = excluded.enabled, changed_at = excluded.changed_at",
 	.nparams = 8,
 	.types = {INT8OID, INT8OID, INT4OID, INT4OID, INT4OID, INTERVALOID, INTERVALOID, BOOLOID},
 };
@@ -129,7 +130,7 @@ static void
 read_policies(const char *table, int64 company_id, TcRowVisitor visit, Gathering *gathering)
 {
 	TcMatch match = {"company_id", INT8OID, Int64GetDatum(company_id)};
-	Oid relid = get_relname_relid(table, get_namespace_oid("tenantcall", false));
+	Oid relid = tc_node_copy(get_relname_relid(table, get_namespace_oid("tenantcall", false)));
 
 	if (!OidIsValid(relid))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),

@@ -24,6 +24,7 @@
 #include "companies.h"
 #include "errors.h"
 #include "lease.h"
+#include "node.h"
 #include "refusals.h"
 #include "telephony.h"
 
@@ -145,7 +146,7 @@ visit_held(HeapTuple tuple, TupleDesc desc, void *arg)
 static TimestampTz
 held_until(int64 company_id, const char *holder)
 {
-	Oid relid = get_relname_relid("call_leases", tc_telephony_required()->schema);
+	Oid relid = tc_telephony_table_of("call_leases", company_id);
 	TcMatch matches[2] = {{"company_id", INT8OID, Int64GetDatum(company_id)},
 						  {"holder", TEXTOID, CStringGetTextDatum(holder)}};
 	TcLeasePolicies policies;
@@ -409,6 +410,8 @@ tc_call_lease_stats(PG_FUNCTION_ARGS)
 	TcContext *companies;
 	int count;
 
+	if (tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	if (tc_telephony() == NULL)
 		return (Datum) 0;

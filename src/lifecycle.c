@@ -37,6 +37,7 @@
 #include "errors.h"
 #include "inval.h"
 #include "lifecycle.h"
+#include "node.h"
 
 /* The tables, in the order in which they are read: overriding states first, so that they win. */
 typedef enum TcRuleTable
@@ -273,6 +274,7 @@ find_tables(void)
 	for (int i = 0; i < N_RULE_TABLES; i++)
 	{
 		watched[i] = OidIsValid(schema) ? get_relname_relid(rule_tables[i], schema) : InvalidOid;
+		watched[i] = tc_node_copy(watched[i]);
 		if (!OidIsValid(watched[i]))
 			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 							errmsg("table tenantcall.%s does not exist", rule_tables[i]),

@@ -36,6 +36,8 @@
 #include "direct.h"
 #include "lifecycle.h"
 #include "lifecycle_audit.h"
+#include "node.h"
+#include "telephony.h"
 
 #define COMPANY_COLUMN "company_id"
 
@@ -108,6 +110,7 @@ static Oid
 find_audit_table(Relation rel, const char *audit_name)
 {
 	Oid audit = InvalidOid;
+	TcNodePart part;
 	Oid schema;
 	char *schema_name, *table_name;
 
@@ -122,7 +125,10 @@ find_audit_table(Relation rel, const char *audit_name)
 							   RelationGetRelationName(rel)),
 						errhint("Call tenantcall.track_lifecycle() again with the audit table's "
 								"present name.")));
-	return audit;
+	/* a shard's moves go to the shard beside it */
+	return tc_node_whole(RelationGetRelid(rel)) == RelationGetRelid(rel)
+			   ? audit
+			   : tc_node_part(audit, &part);
 }
 
 /* Raises if the audit table lacks a column. */
@@ -220,7 +226,7 @@ tracked_table(Relation rel)
 	List *ancestors;
 
 	if (!rel->rd_rel->relispartition)
-		return RelationGetRelid(rel);
+		return tc_node_whole(RelationGetRelid(rel));
 	ancestors = get_partition_ancestors(RelationGetRelid(rel));
 	return llast_oid(ancestors);
 }
@@ -256,7 +262,9 @@ tc_audit_prepare(Relation rel, const char *audit_name)
 		audit->relation_name =
 			quote_qualified_identifier(get_namespace_name(get_rel_namespace(audit->relation)),
 									   get_rel_name(audit->relation));
-	audit->owner = rel->rd_rel->relowner;
+	audit->owner = tc_node_whole(RelationGetRelid(rel)) == RelationGetRelid(rel)
+					   ? rel->rd_rel->relowner
+					   : tc_telephony_required()->owner;
 	return audit;
 }
 

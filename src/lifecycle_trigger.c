@@ -142,6 +142,8 @@ prepare_tracked(Relation rel, char *const args[N_ARGS])
 
 	tracked->lifecycle_name = pstrdup(args[ARG_LIFECYCLE]);
 	tracked->replicating = IsLogicalWorker();
+	if (tracked->replicating)
+		return tracked; /* nothing is judged, nor could a shard on its way be audited */
 	tracked->lifecycle = tc_lifecycle_required(tracked->lifecycle_name);
 	tracked->generation = tc_lifecycle_generation();
 	prepare_column(tracked, rel, args[ARG_COLUMN]);
@@ -169,7 +171,7 @@ find_tracked(FunctionCallInfo fcinfo, const TriggerData *trigdata)
 		MemoryContextSwitchTo(caller);
 		fcinfo->flinfo->fn_extra = tracked;
 	}
-	else if (unlikely(tracked->generation != tc_lifecycle_generation()))
+	else if (unlikely(tracked->generation != tc_lifecycle_generation()) && !tracked->replicating)
 	{
 		tracked->lifecycle = tc_lifecycle_required(tracked->lifecycle_name);
 		tracked->generation = tc_lifecycle_generation();

@@ -113,7 +113,8 @@ tc_maintenance_worker_init(void)
 	static const TcHttpSource source = {.name = "maintenance",
 										.poll = poll,
 										.next = next_poll,
-										.wants_extension = true};
+										.wants_extension = true,
+										.everywhere = true};
 
 	DefineCustomIntVariable("tenantcall.maintenance_interval",
 							"Time after which the HTTP worker has essential maintenance done.",

@@ -36,7 +36,7 @@ static TcStatement insert_order = {
 	.types = {INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID},
 };
 static TcStatement insert_due = {
-	.sql = "INSERT INTO tenantcall.outbox_due (company_id, outbox_id, credential, state, due_at, "
+	.sql = "INSERT INTO @@.outbox_due (company_id, outbox_id, credential, state, due_at, "
 		   "last_attempt) VALUES ($1, $2, $3, $4, CASE $4 WHEN 'waiting' THEN 'infinity' "
 		   "ELSE now() END, $5)",
 	.nparams = 5,
@@ -49,7 +49,7 @@ static TcStatement list_open = {
 	.types = {INT8OID, INT8OID},
 };
 static TcStatement lock_due = {
-	.sql = "SELECT d.state = 'reconcile' FROM tenantcall.outbox_due AS d WHERE d.company_id = $1 "
+	.sql = "SELECT d.state = 'reconcile' FROM @@.outbox_due AS d WHERE d.company_id = $1 "
 		   "AND d.outbox_id = ANY ($2) ORDER BY d.outbox_id FOR UPDATE",
 	.nparams = 2,
 	.types = {INT8OID, INT8ARRAYOID},
@@ -68,7 +68,7 @@ static TcStatement drop_order = {
 	.types = {INT8OID, INT8OID, TEXTOID},
 };
 static TcStatement delete_due = {
-	.sql = "DELETE FROM tenantcall.outbox_due WHERE company_id = $1 AND outbox_id = $2",
+	.sql = "DELETE FROM @@.outbox_due WHERE company_id = $1 AND outbox_id = $2",
 	.nparams = 2,
 	.types = {INT8OID, INT8OID},
 };

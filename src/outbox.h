@@ -19,6 +19,9 @@ extern int tc_outbox_max_attempts;
 extern int tc_outbox_timeout; /* of one request, ms */
 extern int tc_outbox_settle;  /* time after which a request that was not answered is over, ms */
 
+/* A claim lasts so much longer than its request may take. */
+#define TC_LEASE_MARGIN_MS 2000
+
 extern void tc_outbox_init(void);
 
 /* A key that no other order has, nor will have in any database; palloc'd. */

@@ -33,17 +33,17 @@ PG_FUNCTION_INFO_V1(tc_replay_outbox);
 PG_FUNCTION_INFO_V1(tc_outbox_counts);
 
 static TcStatement insert_pause = {
-	.sql = "INSERT INTO tenantcall.outbox_pause (paused_by) VALUES ($1) "
+	.sql = "INSERT INTO @@.outbox_pause (paused_by) VALUES ($1) "
 		   "ON CONFLICT (singleton) DO NOTHING",
 	.nparams = 1,
 	.types = {TEXTOID},
 };
 static TcStatement delete_pause = {
-	.sql = "DELETE FROM tenantcall.outbox_pause",
+	.sql = "DELETE FROM @@.outbox_pause",
 };
 /* Of what may have been sent the calendar is asked first. */
 static TcStatement revive_due = {
-	.sql = "UPDATE tenantcall.outbox_due AS d SET state = s.state, due_at = now(), "
+	.sql = "UPDATE @@.outbox_due AS d SET state = s.state, due_at = now(), "
 		   "last_attempt = d.attempt + $4 FROM unnest($2, $3) AS s (outbox_id, state) "
 		   "WHERE d.company_id = $1 AND d.outbox_id = s.outbox_id AND d.state = 'dead'",
 	.nparams = 4,
@@ -67,7 +67,7 @@ static TcStatement count_orders = {
 		"count(*) FILTER (WHERE d.state = 'waiting'), count(*) FILTER (WHERE d.state = 'dead'), "
 		"clock_timestamp() - min(d.created_at) FILTER (WHERE d.state <> 'dead'), "
 		"min(d.due_at) FILTER (WHERE d.state IN ('queued', 'reconcile')), "
-		"EXISTS (SELECT FROM tenantcall.outbox_pause) "
+		"EXISTS (SELECT 1 FROM tenantcall.outbox_pause) "
 		"FROM tenantcall.outbox_due AS d WHERE $1 IS NULL OR d.company_id = $1 "
 		"GROUP BY d.company_id, d.credential ORDER BY d.company_id, d.credential",
 	.nparams = 1,

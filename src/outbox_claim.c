@@ -28,51 +28,50 @@
 
 #include "act.h"
 #include "directory.h"
+#include "node.h"
+#include "node_groups.h"
 #include "outbox.h"
-#include "outbox_flight.h"
-#include "telephony.h"
-
-#define LEASE_MARGIN_MS 2000
+#include "outbox_claim.h"
 
 static TcStatement claim_due = {
 	.sql =
 		"WITH RECURSIVE company (company_id) AS ("
-		"(SELECT d.company_id FROM tenantcall.outbox_due AS d ORDER BY d.company_id LIMIT 1) "
-		"UNION ALL SELECT (SELECT d.company_id FROM tenantcall.outbox_due AS d "
+		"(SELECT d.company_id FROM @@.outbox_due AS d ORDER BY d.company_id LIMIT 1) "
+		"UNION ALL SELECT (SELECT d.company_id FROM @@.outbox_due AS d "
 		"WHERE d.company_id > c.company_id ORDER BY d.company_id LIMIT 1) "
 		"FROM company AS c WHERE c.company_id IS NOT NULL), "
 		"candidate AS (SELECT r.company_id, r.outbox_id, "
 		"row_number() OVER (PARTITION BY r.company_id ORDER BY r.due_at, r.outbox_id) AS turn, "
 		"r.due_at FROM company AS c CROSS JOIN LATERAL (SELECT d.company_id, d.outbox_id, d.due_at "
-		"FROM tenantcall.outbox_due AS d WHERE d.company_id = c.company_id "
+		"FROM @@.outbox_due AS d WHERE d.company_id = c.company_id "
 		"AND d.due_at <= clock_timestamp() AND d.credential <> ALL ($2) "
 		"ORDER BY d.due_at LIMIT $1) AS r), "
 		"chosen AS MATERIALIZED (SELECT d.company_id, d.outbox_id, d.state "
-		"FROM tenantcall.outbox_due AS d JOIN (SELECT * FROM candidate ORDER BY turn, due_at "
+		"FROM @@.outbox_due AS d JOIN (SELECT * FROM candidate ORDER BY turn, due_at "
 		"LIMIT $1) AS k USING (company_id, outbox_id) "
 		"WHERE d.due_at <= clock_timestamp() FOR UPDATE OF d SKIP LOCKED) "
-		"UPDATE tenantcall.outbox_due AS d SET attempt = d.attempt + 1, "
+		"UPDATE @@.outbox_due AS d SET attempt = d.attempt + 1, "
 		"due_at = clock_timestamp() + make_interval(secs => $3), "
 		"lease_until = clock_timestamp() + make_interval(secs => $3), "
 		"state = CASE k.state WHEN 'queued' THEN 'sending' ELSE 'reconcile' END "
 		"FROM chosen AS k WHERE d.company_id = k.company_id AND d.outbox_id = k.outbox_id "
-		"AND NOT EXISTS (SELECT FROM tenantcall.outbox_pause) "
+		"AND NOT EXISTS (SELECT FROM @@.outbox_pause) "
 		"RETURNING d.company_id, d.outbox_id, d.credential, d.attempt, d.last_attempt, d.state",
 	.nparams = 3,
 	.types = {INT8OID, TEXTARRAYOID, FLOAT8OID},
 };
 static TcStatement next_due = {
 	.sql = "WITH RECURSIVE company (company_id) AS ("
-		   "(SELECT d.company_id FROM tenantcall.outbox_due AS d ORDER BY d.company_id LIMIT 1) "
-		   "UNION ALL SELECT (SELECT d.company_id FROM tenantcall.outbox_due AS d "
+		   "(SELECT d.company_id FROM @@.outbox_due AS d ORDER BY d.company_id LIMIT 1) "
+		   "UNION ALL SELECT (SELECT d.company_id FROM @@.outbox_due AS d "
 		   "WHERE d.company_id > c.company_id ORDER BY d.company_id LIMIT 1) "
 		   "FROM company AS c WHERE c.company_id IS NOT NULL) "
-		   "SELECT min((SELECT min(d.due_at) FROM tenantcall.outbox_due AS d "
+		   "SELECT min((SELECT min(d.due_at) FROM @@.outbox_due AS d "
 		   "WHERE d.company_id = c.company_id)) FROM company AS c "
-		   "WHERE NOT EXISTS (SELECT FROM tenantcall.outbox_pause)",
+		   "WHERE NOT EXISTS (SELECT FROM @@.outbox_pause)",
 };
 static TcStatement find_pause = {
-	.sql = "SELECT 1 FROM tenantcall.outbox_pause",
+	.sql = "SELECT 1 FROM @@.outbox_pause",
 };
 static TcStatement take_order = {
 	.sql =
@@ -96,17 +95,20 @@ static TcStatement take_order = {
 	.types = {INT8OID, INT8OID, TEXTOID, INT4OID, FLOAT8OID, FLOAT8OID},
 };
 static TcStatement delete_orphan = {
-	.sql = "DELETE FROM tenantcall.outbox_due WHERE company_id = $1 AND outbox_id = $2",
+	.sql = "DELETE FROM @@.outbox_due WHERE company_id = $1 AND outbox_id = $2",
 	.nparams = 2,
 	.types = {INT8OID, INT8OID},
 };
 
-/* How long a claim lasts: longer than the request may take. */
-static double
-lease_seconds(void)
+/* A claim that is being made, of one group of shards after the other. */
+typedef struct Claiming
 {
-	return (tc_outbox_timeout + LEASE_MARGIN_MS) / 1000.0;
-}
+	const TcClaim *claim;
+	TcFlight **flights;
+	int count;
+	int most; /* of one group */
+	bool full;
+} Claiming;
 
 /* A boolean of the result's first row; false for NULL. */
 static bool
@@ -127,16 +129,34 @@ flight_text(TcFlight *flight, int column)
 	return text == NULL ? NULL : MemoryContextStrdup(flight->memory, text);
 }
 
-/* A flight from a claimed row of outbox_due. */
-static TcFlight *
-make_flight(HeapTuple row, TupleDesc desc)
+/* An empty flight, which goes with the transaction. */
+TcFlight *
+tc_flight_make(void)
 {
 	MemoryContext memory = AllocSetContextCreate(TopTransactionContext, "tenantcall outbox order",
 												 ALLOCSET_SMALL_SIZES);
 	TcFlight *flight = MemoryContextAllocZero(memory, sizeof(TcFlight));
-	bool isnull;
 
 	flight->memory = memory;
+	return flight;
+}
+
+/* The kind of an order. */
+TcOrderKind
+tc_order_kind(const char *kind)
+{
+	return strcmp(kind, "create") == 0	 ? TC_ORDER_CREATE
+		   : strcmp(kind, "cancel") == 0 ? TC_ORDER_CANCEL
+										 : TC_ORDER_RESCHEDULE;
+}
+
+/* A flight from a claimed row of outbox_due. */
+static TcFlight *
+make_flight(HeapTuple row, TupleDesc desc)
+{
+	TcFlight *flight = tc_flight_make();
+	bool isnull;
+
 	flight->company_id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
 	flight->outbox_id = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
 	strlcpy(flight->credential, SPI_getvalue(row, desc, 3), NAMEDATALEN);
@@ -152,12 +172,9 @@ static void
 fill_flight(TcFlight *flight)
 {
 	bool isnull;
-	char *kind = tc_result_text(2);
 
 	flight->appointment_id = tc_result_int8(1);
-	flight->kind = strcmp(kind, "create") == 0	 ? TC_ORDER_CREATE
-				   : strcmp(kind, "cancel") == 0 ? TC_ORDER_CANCEL
-												 : TC_ORDER_RESCHEDULE;
+	flight->kind = tc_order_kind(tc_result_text(2));
 	flight->key = flight_text(flight, 3);
 	flight->request = flight_text(flight, 4);
 	flight->status = flight_text(flight, 5);
@@ -175,7 +192,7 @@ fill_flight(TcFlight *flight)
 
 /* Marks the order in the company's table, and reads it; false if it is gone. */
 static bool
-take_content(TcFlight *flight)
+take_content(const TcClaim *claim, TcFlight *flight)
 {
 	TcContext tenant = {.company_id = flight->company_id};
 	TcParams params = {0};
@@ -189,8 +206,8 @@ take_content(TcFlight *flight)
 	tc_param_int8(&params, flight->outbox_id);
 	tc_param_text(&params, flight->step == TC_OUTBOX_SEND ? "sending" : "reconcile");
 	tc_param_datum(&params, Int32GetDatum(flight->attempt), false);
-	tc_param_datum(&params, Float8GetDatum(lease_seconds()), false);
-	tc_param_datum(&params, Float8GetDatum(tc_outbox_settle / 1000.0), false);
+	tc_param_datum(&params, Float8GetDatum(claim->lease), false);
+	tc_param_datum(&params, Float8GetDatum(claim->settle), false);
 	found = tc_execute(&take_order, &params) > 0;
 	if (found)
 		fill_flight(flight);
@@ -212,18 +229,19 @@ drop_orphan(const TcFlight *flight)
 	tc_act_end(&act);
 }
 
-/* Claims due rows; the flights, without content yet. */
+/* Claims due rows of one group; the flights, without content yet. */
 static int
-claim_rows(TcFlight **flights, int max, ArrayType *busy_credentials)
+claim_rows(const Claiming *claiming, TcFlight **flights)
 {
+	const TcClaim *claim = claiming->claim;
 	TcParams params = {0};
 	int count;
 	TcAct act;
 
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	tc_param_int8(&params, max);
-	tc_param_datum(&params, PointerGetDatum(busy_credentials), false);
-	tc_param_datum(&params, Float8GetDatum(lease_seconds()), false);
+	tc_param_int8(&params, Min(claiming->most, claim->most - claiming->count));
+	tc_param_datum(&params, PointerGetDatum(claim->busy_credentials), false);
+	tc_param_datum(&params, Float8GetDatum(claim->lease), false);
 	count = (int) tc_execute(&claim_due, &params);
 	for (int i = 0; i < count; i++)
 		flights[i] = make_flight(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
@@ -231,25 +249,47 @@ claim_rows(TcFlight **flights, int max, ArrayType *busy_credentials)
 	return count;
 }
 
-/* Claims orders that are due. */
-int
-tc_outbox_claim(TcFlight **flights, int max, ArrayType *busy_credentials)
+/* tc_node_each_group() callback: claims orders that are due. */
+static bool
+claim_group(void *arg)
 {
-	int claimed;
-	int count = 0;
+	Claiming *claiming = arg;
+	TcFlight **flights = &claiming->flights[claiming->count];
+	int claimed = claim_rows(claiming, flights);
 
-	claimed = claim_rows(flights, max, busy_credentials);
+	claiming->full = claiming->full || claimed == claiming->most;
 	for (int i = 0; i < claimed; i++)
 	{
-		if (take_content(flights[i]))
-			flights[count++] = flights[i];
+		TcFlight *flight = flights[i];
+
+		if (take_content(claiming->claim, flight))
+			claiming->flights[claiming->count++] = flight;
 		else
 		{
-			drop_orphan(flights[i]);
-			MemoryContextDelete(flights[i]->memory);
+			drop_orphan(flight);
+			MemoryContextDelete(flight->memory);
 		}
 	}
-	return count;
+	return claiming->count < claiming->claim->most;
+}
+
+/* Claims orders that are due: of each group of shards one, so that none has to wait, then more. */
+int
+tc_outbox_claim(const TcClaim *claim, TcFlight **flights)
+{
+	Claiming claiming = {.claim = claim, .flights = flights, .most = claim->most};
+
+	if (unlikely(tc_node_distributed()))
+	{
+		claiming.most = 1;
+		(void) tc_node_each_group(claim_group, &claiming, true);
+		if (!claiming.full)
+			return claiming.count;
+		claiming.most = claim->most;
+	}
+	if (claiming.count < claim->most)
+		(void) tc_node_each_group(claim_group, &claiming, true);
+	return claiming.count;
 }
 
 /* Has the outbox been paused? */
@@ -265,11 +305,11 @@ tc_outbox_paused(void)
 	return paused;
 }
 
-/* When the next order is due. */
-TimestampTz
-tc_outbox_next_due(void)
+/* tc_node_each_group() callback: when the next order of a group is due. */
+static bool
+find_due(void *arg)
 {
-	TimestampTz due = 0;
+	TimestampTz *earliest = arg;
 	Datum value;
 	bool isnull;
 	TcAct act;
@@ -277,8 +317,19 @@ tc_outbox_next_due(void)
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
 	tc_execute(&next_due, NULL);
 	value = tc_result_datum(1, &isnull);
-	if (!isnull && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)))
-		due = DatumGetTimestampTz(value);
+	if (!isnull && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(value)) &&
+		(*earliest == 0 || DatumGetTimestampTz(value) < *earliest))
+		*earliest = DatumGetTimestampTz(value);
 	tc_act_end(&act);
+	return true;
+}
+
+/* When the next order is due. */
+TimestampTz
+tc_outbox_next_due(void)
+{
+	TimestampTz due = 0;
+
+	(void) tc_node_each_group(find_due, &due, false);
 	return due;
 }

@@ -44,6 +44,7 @@ typedef struct TcFlight
 	char *email;   /* of the customer, or NULL */
 	int64 event_type_id;
 	TimestampTz starts_at, ends_at;
+	TimestampTz began;				 /* before it was claimed: what its deadline counts from */
 	int skip;						 /* entries of a list that were looked through */
 	struct TcOutcome *outcome;		 /* not recorded yet; NULL while it is under way */
 	TimestampTz ended_at, record_at; /* of it: since when, when to try again */
@@ -61,18 +62,6 @@ typedef struct TcOutcome
 	const char *reason; /* of what went wrong, or NULL */
 	const char *became; /* status of the appointment if not the one of next, or NULL */
 } TcOutcome;
-
-/* Claims up to max orders that are due, none of the credentials listed; how many. */
-extern int tc_outbox_claim(TcFlight **flights, int max, ArrayType *busy_credentials);
-
-/* Has the outbox been paused? */
-extern bool tc_outbox_paused(void);
-
-/* When the next order is due; 0: none. */
-extern TimestampTz tc_outbox_next_due(void);
-
-/* Writes the outcome, unless the order is somebody else's by now; false: it is locked now. */
-extern bool tc_outbox_record(const TcFlight *flight, const TcOutcome *outcome);
 
 /* Registers the worker's source. */
 extern void tc_outbox_send_init(void);

@@ -21,7 +21,7 @@
 PG_FUNCTION_INFO_V1(tc_reap_outbox);
 
 static TcStatement list_due = {
-	.sql = "SELECT array_agg(d.outbox_id) FROM tenantcall.outbox_due AS d WHERE d.company_id = $1",
+	.sql = "SELECT array_agg(d.outbox_id) FROM @@.outbox_due AS d WHERE d.company_id = $1",
 	.nparams = 1,
 	.types = {INT8OID},
 };
@@ -33,7 +33,7 @@ static TcStatement find_orphans = {
 	.types = {INT8OID, INT8ARRAYOID, INT8OID},
 };
 static TcStatement delete_orphans = {
-	.sql = "DELETE FROM tenantcall.outbox_due WHERE company_id = $1 AND outbox_id = ANY ($2)",
+	.sql = "DELETE FROM @@.outbox_due WHERE company_id = $1 AND outbox_id = ANY ($2)",
 	.nparams = 2,
 	.types = {INT8OID, INT8ARRAYOID},
 };

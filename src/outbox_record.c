@@ -24,28 +24,29 @@
 #include "appointments.h"
 #include "directory.h"
 #include "lifecycle.h"
+#include "node.h"
 #include "outbox.h"
-#include "outbox_flight.h"
+#include "outbox_claim.h"
 
 static TcStatement lock_due = {
-	.sql = "SELECT 1 FROM tenantcall.outbox_due WHERE company_id = $1 AND outbox_id = $2 "
+	.sql = "SELECT 1 FROM @@.outbox_due WHERE company_id = $1 AND outbox_id = $2 "
 		   "AND attempt = $3 FOR UPDATE SKIP LOCKED",
 	.nparams = 3,
 	.types = {INT8OID, INT8OID, INT4OID},
 };
 static TcStatement find_due = {
-	.sql = "SELECT 1 FROM tenantcall.outbox_due WHERE company_id = $1 AND outbox_id = $2 "
+	.sql = "SELECT 1 FROM @@.outbox_due WHERE company_id = $1 AND outbox_id = $2 "
 		   "AND attempt = $3",
 	.nparams = 3,
 	.types = {INT8OID, INT8OID, INT4OID},
 };
 static TcStatement delete_due = {
-	.sql = "DELETE FROM tenantcall.outbox_due WHERE company_id = $1 AND outbox_id = $2",
+	.sql = "DELETE FROM @@.outbox_due WHERE company_id = $1 AND outbox_id = $2",
 	.nparams = 2,
 	.types = {INT8OID, INT8OID},
 };
 static TcStatement update_due = {
-	.sql = "UPDATE tenantcall.outbox_due SET state = $3, lease_until = NULL, due_at = CASE $3 "
+	.sql = "UPDATE @@.outbox_due SET state = $3, lease_until = NULL, due_at = CASE $3 "
 		   "WHEN 'dead' THEN 'infinity' ELSE clock_timestamp() + make_interval(secs => $4) END "
 		   "WHERE company_id = $1 AND outbox_id = $2",
 	.nparams = 4,
@@ -276,6 +277,8 @@ tc_outbox_record(const TcFlight *flight, const TcOutcome *outcome)
 
 	if (!tc_directory_fill(&tenant))
 		return true;
+	if (unlikely(tc_node_citus) && !tc_node_here(tenant.company_id))
+		return tc_outbox_record_elsewhere(flight, outcome);
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	tc_lifecycle_set_event("outbox");
 	if (lock_attempt(flight, &busy))

@@ -2,7 +2,8 @@
  * outbox_send.c
  *		The HTTP worker's source of orders to calendars.
  *
- *		poll: claim (outbox_claim.c) --> submit --> done: judge --> record (outbox_record.c)
+ *		poll: claim (outbox_claim.c) --> submit (outbox_request.c) --> done: judge --> record
+ *(outbox_record.c)
  *
  * Claim and record are short transactions of their own; while a request is under way there is
  * neither transaction nor snapshot.  An order that somebody else has locked when its answer comes
@@ -29,18 +30,17 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "calcom_request_core.h"
+#include "elected.h"
+#include "node.h"
 #include "outbox.h"
-#include "outbox_flight.h"
+#include "outbox_claim.h"
 #include "outbox_home.h"
 #include "outbox_judge.h"
 #include "ready.h"
 #include "telephony.h"
-#include "unix_time.h"
 
 #define MAX_IN_FLIGHT 256
 #define MAX_PER_CREDENTIAL 8
-#define LIST_PAGE 100
 #define MAX_LISTED 2000 /* bookings of one event type in the window that are looked through */
 #define PAUSE_MS 200	/* between two looks at what is locked or busy */
 #define LONG_PAUSE_MS 5000
@@ -55,8 +55,6 @@ static int nflights = 0;
 static uint64 moved_in = 0;		  /* of which tables it was found out whether orders came along */
 static int nunrecorded = 0;		  /* of them: have an outcome that could not be recorded yet */
 static TimestampTz next_poll = 1; /* 0: nothing is due */
-
-static void on_done(TcHttpJob *job, const TcHttpResult *result);
 
 /* Takes a flight off the list and frees it. */
 static void
@@ -220,87 +218,6 @@ conclude(TcFlight *flight, const TcJudgement *judgement, const TcHttpResult *res
 
 /* --- requests ------------------------------------------------------------------------------ */
 
-/* Writes the path of the question whether the calendar has it; false if it cannot be written. */
-static bool
-look_path(const TcFlight *flight, char *path, size_t size)
-{
-	if (flight->kind == TC_ORDER_CREATE)
-	{
-		TcCalcomListQuery query = {
-			.event_type_id = flight->event_type_id,
-			.after_start = tc_unix_time(flight->starts_at) - USECS_PER_SEC,
-			.before_end = tc_unix_time(flight->ends_at) + USECS_PER_DAY,
-			.take = LIST_PAGE,
-			.skip = flight->skip,
-		};
-
-		return tc_calcom_list_path(&query, path, size) > 0;
-	}
-	return tc_calcom_booking_path(flight->kind == TC_ORDER_CANCEL ? flight->uid : flight->old_uid,
-								  NULL, path, size) > 0;
-}
-
-/* Writes the path of the order. */
-static bool
-send_path(const TcFlight *flight, char *path, size_t size)
-{
-	switch (flight->kind)
-	{
-		case TC_ORDER_CREATE:
-			return strlcpy(path, TC_CALCOM_BOOKINGS_PATH, size) < size;
-		case TC_ORDER_CANCEL:
-			return tc_calcom_booking_path(flight->uid, "cancel", path, size) > 0;
-		default:
-			return tc_calcom_booking_path(flight->old_uid, "reschedule", path, size) > 0;
-	}
-}
-
-/* Of a cancellation that was erased (forget_caller()) only the reason is missing; false: of others.
- */
-static bool
-restore_request(TcFlight *flight)
-{
-	char body[64];
-
-	if (flight->request != NULL)
-		return true;
-	if (flight->kind != TC_ORDER_CANCEL || tc_calcom_cancel_body(NULL, body, sizeof(body)) == 0)
-		return false;
-	flight->request = MemoryContextStrdup(flight->memory, body);
-	return true;
-}
-
-/* Hands the request to the worker; false if it cannot be made. */
-static bool
-submit(TcFlight *flight)
-{
-	TcHttpJob *job = &flight->job;
-	bool looks = flight->step == TC_OUTBOX_LOOK;
-	char path[1024];
-
-	if (!(looks ? look_path(flight, path, sizeof(path)) : send_path(flight, path, sizeof(path))))
-		return false;
-	if (!looks && !restore_request(flight))
-		return false;
-	memset(job, 0, sizeof(*job));
-	job->class = TC_HTTP_WRITE;
-	job->company_id = flight->company_id;
-	strlcpy(job->credential, flight->credential, NAMEDATALEN);
-	job->method = looks ? "GET" : "POST";
-	job->path = MemoryContextStrdup(flight->memory, path);
-	job->api_version = TC_CALCOM_BOOKINGS_VERSION;
-	if (!looks)
-	{
-		job->body = flight->request;
-		job->body_len = strlen(flight->request);
-	}
-	job->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), tc_outbox_timeout);
-	job->done = on_done;
-	job->arg = flight;
-	tc_http_submit(job);
-	return true;
-}
-
 /* The worker has a result. */
 static void
 on_done(TcHttpJob *job, const TcHttpResult *result)
@@ -315,8 +232,8 @@ on_done(TcHttpJob *job, const TcHttpResult *result)
 		tc_http_report(job, judgement.failure);
 	if (judgement.heard == TC_HEARD_NOT_THERE && judgement.more)
 	{
-		flight->skip += LIST_PAGE;
-		if (flight->skip < MAX_LISTED && submit(flight))
+		flight->skip += TC_OUTBOX_PAGE;
+		if (flight->skip < MAX_LISTED && tc_outbox_submit(flight, on_done))
 			return;
 		judgement.heard = TC_HEARD_NOTHING;
 		strlcpy(judgement.reason, "the calendar's list is too long", sizeof(judgement.reason));
@@ -364,7 +281,7 @@ launch(TcFlight *flight)
 	flights[nflights++] = flight;
 	if (is_settled(flight, &outcome))
 		finish(flight, &outcome);
-	else if (!submit(flight))
+	else if (!tc_outbox_submit(flight, on_done))
 	{
 		bool unknown = flight->step == TC_OUTBOX_LOOK || flight->sent_before;
 
@@ -404,8 +321,38 @@ typedef struct PollJob
 	int room;
 	bool paused;
 	uint64 moved_in;
+	bool elsewhere; /* were some claimed on other nodes? */
+	TimestampTz began;
 	TimestampTz due;
 } PollJob;
+
+/* Claims, everywhere. */
+static void
+claim(PollJob *job)
+{
+	TcClaim claim = {.most = job->room,
+					 .busy_credentials = busy_credentials(),
+					 .lease = (tc_outbox_timeout + TC_LEASE_MARGIN_MS) / 1000.0,
+					 .settle = tc_outbox_settle / 1000.0};
+
+	job->began = GetCurrentTimestamp();
+	job->count = tc_outbox_claim(&claim, job->claimed);
+	job->due = tc_outbox_next_due();
+	if (unlikely(tc_node_distributed()) && job->count < job->room)
+	{
+		int here = job->count;
+
+		claim.most = job->room - job->count;
+		job->count += tc_outbox_claim_elsewhere(&claim, &job->claimed[job->count],
+												MAX_IN_FLIGHT - nflights - job->count, &job->due);
+		job->elsewhere = job->count > here;
+	}
+	for (int i = 0; i < job->count; i++) /* from now on they outlive the transaction */
+	{
+		job->claimed[i]->began = job->began;
+		MemoryContextSetParent(job->claimed[i]->memory, TopMemoryContext);
+	}
+}
 
 /* Claims; within a transaction. */
 static void
@@ -413,7 +360,7 @@ run_poll(void *arg)
 {
 	PollJob *job = arg;
 
-	if (tc_telephony() == NULL)
+	if (tc_telephony() == NULL || !tc_elected_still())
 		return;
 	job->moved_in = tc_telephony_generation();
 	if (moved_in != job->moved_in) /* also where a dump was put back under this worker */
@@ -421,10 +368,7 @@ run_poll(void *arg)
 	job->paused = tc_outbox_paused();
 	if (job->paused || job->room <= 0)
 		return;
-	job->count = tc_outbox_claim(job->claimed, job->room, busy_credentials());
-	job->due = tc_outbox_next_due();
-	for (int i = 0; i < job->count; i++) /* from now on they outlive the transaction */
-		MemoryContextSetParent(job->claimed[i]->memory, TopMemoryContext);
+	claim(job);
 }
 
 /* Looks for orders that are due, and lets them fly. */
@@ -448,7 +392,7 @@ poll_orders(void)
 		job->count = 0;
 		next_poll = TimestampTzPlusMilliseconds(now, LONG_PAUSE_MS);
 	}
-	else if (job->room > 0 && job->count == job->room)
+	else if (job->room > 0 && (job->count >= job->room || (job->elsewhere && job->due <= now)))
 		next_poll = now;
 	else if (job->due != 0)
 		next_poll = Max(job->due, TimestampTzPlusMilliseconds(now, PAUSE_MS));

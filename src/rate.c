@@ -20,6 +20,7 @@
 #include "args.h"
 #include "context.h"
 #include "errors.h"
+#include "node.h"
 #include "rate_all.h"
 #include "rate_args.h"
 #include "rate_clock.h"
@@ -148,8 +149,12 @@ tc_allow(PG_FUNCTION_ARGS)
 	TcRateWho who = {.tenant = tc_rate_tenant()};
 	TcRateAsk brief = {.brief = true};
 	TcTakeResult result;
-	const TcRateLimit *limit = limit_argument(fcinfo, 0, &who);
+	const TcRateLimit *limit;
+	Datum there;
 
+	if (tc_node_elsewhere(fcinfo, who.tenant->company_id, &there))
+		return there;
+	limit = limit_argument(fcinfo, 0, &who);
 	brief.cost = cost_argument(fcinfo, 1);
 	tc_rate_ask_policy(limit, NULL, &who, &brief, &result);
 	PG_RETURN_BOOL(result.allowed);
@@ -163,8 +168,12 @@ tc_allow_for(PG_FUNCTION_ARGS)
 	TcRateWho who = {.tenant = &tenant};
 	TcRateAsk brief = {.brief = true};
 	TcTakeResult result;
-	const TcRateLimit *limit = limit_argument(fcinfo, 1, &who);
+	const TcRateLimit *limit;
+	Datum there;
 
+	if (tc_node_elsewhere(fcinfo, tenant.company_id, &there))
+		return there;
+	limit = limit_argument(fcinfo, 1, &who);
 	brief.cost = cost_argument(fcinfo, 2);
 	tc_rate_ask_policy(limit, NULL, &who, &brief, &result);
 	PG_RETURN_BOOL(result.allowed);
@@ -175,7 +184,10 @@ Datum
 tc_take(PG_FUNCTION_ARGS)
 {
 	Request request = {.who.tenant = tc_rate_tenant()};
+	Datum there;
 
+	if (tc_node_elsewhere(fcinfo, request.who.tenant->company_id, &there))
+		return there;
 	request.ask.max_wait = tc_rate_span_argument(fcinfo, 2, "max_wait");
 	who_arguments(fcinfo, 3, &request);
 	ask(fcinfo, 0, &request);
@@ -209,7 +221,10 @@ Datum
 tc_take_or_fail(PG_FUNCTION_ARGS)
 {
 	Request request = {.who.tenant = tc_rate_tenant()};
+	Datum there;
 
+	if (tc_node_elsewhere(fcinfo, request.who.tenant->company_id, &there))
+		return there;
 	who_arguments(fcinfo, 2, &request);
 	ask(fcinfo, 0, &request);
 	if (!request.result.allowed)
@@ -226,7 +241,10 @@ tc_take_for(PG_FUNCTION_ARGS)
 {
 	TcContext tenant = {.company_id = tc_arg_optional_id(fcinfo, 0, "company_id")};
 	Request request = {.who.tenant = &tenant};
+	Datum there;
 
+	if (tc_node_elsewhere(fcinfo, tenant.company_id, &there))
+		return there;
 	who_arguments(fcinfo, 3, &request);
 	ask(fcinfo, 1, &request);
 	PG_RETURN_DATUM(result_datum(fcinfo, &request));
@@ -237,7 +255,10 @@ Datum
 tc_peek(PG_FUNCTION_ARGS)
 {
 	Request request = {.who.tenant = tc_rate_tenant(), .ask.peek = true};
+	Datum there;
 
+	if (tc_node_elsewhere(fcinfo, request.who.tenant->company_id, &there))
+		return there;
 	who_arguments(fcinfo, 2, &request);
 	ask(fcinfo, 0, &request);
 	PG_RETURN_DATUM(result_datum(fcinfo, &request));

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "act.h"
 #include "args.h"
@@ -54,13 +55,17 @@ static TcStatement upsert_policy = {
 };
 static TcStatement remove_policy = {
 	.sql = "UPDATE tenantcall.rate_policies SET removed = true, change_mode = 'proportional', "
-		   "version = nextval('tenantcall.rate_policy_version'), changed_at = clock_timestamp(), "
+		   "version = $8, changed_at = $9, "
 		   "changed_boot = $6, changed_clock = $7 "
 		   "WHERE policy = $1 AND company_id IS NOT DISTINCT FROM $2 "
 		   "AND branch_id IS NOT DISTINCT FROM $3 AND number IS NOT DISTINCT FROM $4 "
 		   "AND bandwidth = $5 AND NOT removed",
-	.nparams = 7,
-	.types = {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID},
+	.nparams = 9,
+	.types = {TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID, INT8OID, INT8OID,
+			  TIMESTAMPTZOID},
+};
+static TcStatement next_version = {
+	.sql = "SELECT nextval('tenantcall.rate_policy_version')",
 };
 
 /* For whom a policy is set: a row's key. */
@@ -325,6 +330,9 @@ tc_drop_rate_policy(PG_FUNCTION_ARGS)
 	bind_clock(&params);
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
 	(void) tc_execute(&lock_policies, NULL);
+	(void) tc_execute(&next_version, NULL);
+	tc_param_int8(&params, tc_result_int8(1));
+	tc_param_datum(&params, TimestampTzGetDatum(GetCurrentTimestamp()), false);
 	rows = tc_execute(&remove_policy, &params);
 	tc_act_end(&act);
 	if (rows == 0)

@@ -38,6 +38,7 @@
 
 #include "errors.h"
 #include "inval.h"
+#include "node.h"
 #include "rate_args.h"
 #include "rate_policy.h"
 #include "rate_table.h"
@@ -157,8 +158,8 @@ reset_cache(void)
 	MemoryContextReset(cache_context);
 	cache_valid = true;
 	schema = get_namespace_oid("tenantcall", false);
-	policies_oid = relation_oid(schema, "rate_policies");
-	policies_index_oid = relation_oid(schema, "rate_policies_key");
+	policies_oid = tc_node_copy(relation_oid(schema, "rate_policies"));
+	policies_index_oid = tc_node_index(policies_oid, relation_oid(schema, "rate_policies_key"));
 	defaults_oid = relation_oid(schema, "rate_policy_defaults");
 	defaults_index_oid = relation_oid(schema, "rate_policy_defaults_key");
 

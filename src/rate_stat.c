@@ -24,18 +24,22 @@
 #include "args.h"
 #include "compat.h"
 #include "context.h"
+#include "inval.h"
+#include "node.h"
 #include "rate_args.h"
 #include "rate_clock.h"
 #include "rate_past.h"
 #include "rate_stat.h"
 #include "ready.h"
 #include "stat.h"
+#include "telephony.h"
 
 #define N_BUCKET_COLUMNS 16
 #define N_TABLE_COLUMNS 11
 
 PG_FUNCTION_INFO_V1(tc_rate_buckets);
 PG_FUNCTION_INFO_V1(tc_rate_table);
+PG_FUNCTION_INFO_V1(tc_rate_policy_names);
 PG_FUNCTION_INFO_V1(tc_reset_rate_stats);
 
 /* May the current user call the function of schema tenantcall, which has no overloads? */
@@ -146,6 +150,8 @@ tc_rate_buckets(PG_FUNCTION_ARGS)
 	MemoryContext caller;
 	int n;
 
+	if (own != NULL && tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	tc_require_ready();
 	InitMaterializedSRF(fcinfo, 0);
 	if (!all && own == NULL)
@@ -199,4 +205,44 @@ tc_reset_rate_stats(PG_FUNCTION_ARGS)
 	tc_rate_past_reset(MyDatabaseId);
 	tc_stat_note_reset(TC_STAT_RATE);
 	PG_RETURN_VOID();
+}
+
+/* What the search for names carries along. */
+typedef struct NameSearch
+{
+	ReturnSetInfo *info;
+	int64 company_id; /* whose policies are shown beside those of all; -1: everybody's */
+} NameSearch;
+
+/* Takes a policy. */
+static bool
+visit_name(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	static const char *const columns[3] = {"policy_id", "policy", "bandwidth"};
+	NameSearch *search = arg;
+	int64 company_id = tc_row_int8(tuple, desc, "company_id");
+	Datum values[3];
+	bool nulls[3];
+
+	if (company_id != 0 && search->company_id >= 0 && company_id != search->company_id)
+		return true;
+	for (int i = 0; i < 3; i++)
+		nulls[i] = !tc_row_datum(tuple, desc, columns[i], &values[i]);
+	tuplestore_putvalues(search->info->setResult, search->info->setDesc, values, nulls);
+	return true;
+}
+
+/* rate_policy_names() -> (policy_id, policy, bandwidth) */
+Datum
+tc_rate_policy_names(PG_FUNCTION_ARGS)
+{
+	NameSearch search = {.info = (ReturnSetInfo *) fcinfo->resultinfo, .company_id = -1};
+
+	if (!sees_all())
+		search.company_id =
+			tc_context_current() == NULL ? 0 : (int64) tc_context_current()->company_id;
+	InitMaterializedSRF(fcinfo, 0);
+	tc_read_rows(tc_own_relation("rate_policy_defaults"), NULL, 0, visit_name, &search);
+	tc_read_rows(tc_own_relation("rate_policies"), NULL, 0, visit_name, &search);
+	return (Datum) 0;
 }

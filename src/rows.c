@@ -29,7 +29,7 @@ open_directly(const TcTable *table, const TcRow *row)
 
 	if (context == NULL || context->company_id != DatumGetInt64(row->values[0]))
 		elog(ERROR, "a row of \"%s\" is not of the company that is acted for", table->name);
-	relid = get_relname_relid(table->name, tc_telephony_required()->schema);
+	relid = tc_telephony_table(table->name);
 	return OidIsValid(relid) ? tc_direct_open(relid, &table->columns, row) : NULL;
 }
 

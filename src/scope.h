@@ -38,8 +38,9 @@ typedef struct TcScopeTarget
 extern void tc_scope_init(void);
 
 /* scope_registry.c: the registry and this backend's copy of it */
-extern const TcScoped *tc_scope_lookup(Oid relid); /* NULL: not scoped */
-extern bool tc_scope_any(void);					   /* is any table scoped? */
+extern const TcScoped *tc_scope_lookup(Oid relid);	 /* NULL: not scoped */
+extern const TcScoped *tc_scope_in_force(Oid relid); /* the same, also of a shard */
+extern bool tc_scope_any(void);						 /* is any table scoped? */
 extern Oid tc_scope_registry_owner(void);
 extern Oid tc_scope_function(const char *name, Oid argtype); /* InvalidOid: none */
 

@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "node.h"
 #include "ready.h"
 #include "scope.h"
 
@@ -70,7 +71,7 @@ static List *
 add_policy(CmdType command, Relation rel)
 {
 	List *policies = previous_restrictive ? previous_restrictive(command, rel) : NIL;
-	const TcScoped *scoped = tc_scope_lookup(RelationGetRelid(rel));
+	const TcScoped *scoped = tc_scope_in_force(RelationGetRelid(rel));
 	AttrNumber attnum;
 
 	if (scoped == NULL)
@@ -111,13 +112,14 @@ check_permissions(TC_CHECK_PERMS_PARAMS)
 
 	if (previous_check_perms && !previous_check_perms(TC_CHECK_PERMS_ARGS))
 		return false;
-	if (IsParallelWorker() || IsBinaryUpgrade || InNoForceRLSOperation() || !tc_scope_any())
+	if (IsParallelWorker() || IsBinaryUpgrade || InNoForceRLSOperation() ||
+		(!tc_node_citus && !tc_scope_any()))
 		return true;
 	foreach(cell, TC_CHECK_PERMS_LIST)
 	{
 		const TcPermission *permission = lfirst(cell);
 
-		if (permission->requiredPerms != 0 && tc_scope_lookup(permission->relid) != NULL)
+		if (permission->requiredPerms != 0 && tc_scope_in_force(permission->relid) != NULL)
 			check_scoped(permission);
 	}
 	return true;

@@ -16,11 +16,13 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -33,6 +35,7 @@
 
 #include "compat.h"
 #include "inval.h"
+#include "node.h"
 #include "scope.h"
 
 /* Columns of the registry, in their order. */
@@ -173,6 +176,23 @@ tc_scope_lookup(Oid relid)
 	if (!tc_scope_any())
 		return NULL;
 	return hash_search(cache, &relid, HASH_FIND, NULL);
+}
+
+/*
+ * The same for tables of ours that Citus has distributed, and for their shards: the coordinator
+ * alone has them in its registry, by their own names.
+ */
+const TcScoped *
+tc_scope_in_force(Oid relid)
+{
+	static TcScoped shard = {.type = INT8OID, .column = {"company_id"}};
+	const TcScoped *scoped = tc_scope_lookup(relid);
+
+	if (likely(!tc_node_citus) || scoped != NULL || relid < FirstNormalObjectId ||
+		!tc_node_of_tenants(relid))
+		return scoped;
+	shard.relid = relid;
+	return &shard;
 }
 
 /* Owner of the registry, who is the extension's. */

@@ -31,6 +31,7 @@
 #include "context.h"
 #include "directory.h"
 #include "errors.h"
+#include "node.h"
 #include "rate_args.h"
 #include "ready.h"
 #include "slot_generation.h"
@@ -273,11 +274,10 @@ companies_of(int64 event_type_id)
 {
 	static const char *const tables[] = {"services", "branch_services"};
 	TcMatch key = {"calcom_event_type_id", INT8OID, Int64GetDatum(event_type_id)};
-	const TcTelephony *place = tc_telephony_required();
 	List *companies = NIL;
 
 	for (size_t i = 0; i < lengthof(tables); i++)
-		tc_read_rows(get_relname_relid(tables[i], place->schema), &key, 1, visit_owner, &companies);
+		tc_read_rows(tc_telephony_table(tables[i]), &key, 1, visit_owner, &companies);
 	return companies;
 }
 
@@ -315,6 +315,10 @@ tc_invalidate_slots(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_TC_WRONG_TENANT), errmsg("no tenant in this transaction"),
 						errdetail("Only gateways may invalidate slots of all companies at once."),
 						errhint("Call tenantcall.enter_token() first, in the same transaction.")));
+	if (own == 0 && tc_node_distributed())
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("slots of all companies cannot be invalidated at once on a cluster"),
+						errhint("Enter each company on its node: tenantcall.company_node().")));
 	change.day_key = own_function("slot_cache_key", 3, day_args);
 	change.window_key = own_function("alternatives_cache_key", 5, window_args);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);

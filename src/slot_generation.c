@@ -30,7 +30,9 @@
 #include "storage/shmem.h"
 #include "utils/memutils.h"
 
+#include "node.h"
 #include "slot_generation.h"
+#include "slot_news.h"
 
 #define ANYBODY 0			/* in place of a company: all that share the account */
 #define N_EVENT_TYPES 16384 /* a power of two */
@@ -210,6 +212,19 @@ tc_slot_changed_at_commit(const char *credential, int64 event_type_id)
 		pending_everything = true;
 	else
 		raise_at_commit(counter_of(ANYBODY, credential, event_type_id));
+	if (unlikely(tc_node_citus))
+		tc_slot_news_at_commit(ANYBODY, credential, event_type_id);
+}
+
+/* It has changed, as another node says; no credential: anything may have. */
+void
+tc_slot_raise_now(int64 company_id, const char *credential, int64 event_type_id)
+{
+	if (credential == NULL)
+		pg_atomic_fetch_add_u64(&shared->everything, 1);
+	else
+		pg_atomic_fetch_add_u64(&shared->counter[counter_of(company_id, credential, event_type_id)],
+								1);
 }
 
 /* The same, as far as one company has asked. */
@@ -218,6 +233,8 @@ tc_slot_forget_at_commit(int64 company_id, const char *credential, int64 event_t
 {
 	register_callback();
 	raise_at_commit(counter_of(company_id, credential, event_type_id));
+	if (unlikely(tc_node_citus))
+		tc_slot_news_at_commit(company_id, credential, event_type_id);
 }
 
 /* The same of what is taken here, which the calendar does not know. */

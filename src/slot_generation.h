@@ -29,6 +29,9 @@ extern uint64 tc_slot_taken_generation(int64 company_id, const char *credential,
 									   int64 event_type_id);
 extern void tc_slot_taken_at_commit(int64 company_id, const char *credential, int64 event_type_id);
 
+/* It has changed, for a company or (0) for all, as another node of a cluster says. */
+extern void tc_slot_raise_now(int64 company_id, const char *credential, int64 event_type_id);
+
 /* Has this transaction changed one or the other, to be told at commit? */
 extern bool tc_slot_change_pending(void);
 

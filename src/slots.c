@@ -22,6 +22,8 @@
 #include "args.h"
 #include "context.h"
 #include "errors.h"
+#include "node.h"
+#include "slot_remote.h"
 #include "slot_taken.h"
 #include "slots.h"
 
@@ -63,6 +65,8 @@ raise_unknown(const TcCalendar *calendar, const TcSlotAnswer *answer)
 	if (strcmp(answer->reason, "no_worker") == 0)
 		retry = pstrdup("Name this database in setting tenantcall.worker_databases and restart "
 						"the server.");
+	if (strcmp(answer->reason, "no_elected_node") == 0)
+		retry = pstrdup("See tenantcall.elected_node(): the node that speaks to calendars.");
 	ereport(ERROR, (errcode(ERRCODE_TC_UNAVAILABLE),
 					errmsg("the free slots of service " INT64_FORMAT " are not known",
 						   calendar->service_id),
@@ -86,7 +90,7 @@ tc_slots_free(const TcCalendar *calendar, const TcSlotWish *asked, int *count)
 	if (wish.from >= wish.to)
 		return NULL;
 	make_question(calendar, &wish, &question);
-	tc_slot_cache_get(&question, wish.max_wait, wish.max_age, &answer);
+	tc_slot_ask(&question, wish.max_wait, wish.max_age, &answer);
 	if (answer.source == TC_SLOTS_FAILED)
 		raise_unknown(calendar, &answer);
 	if (answer.count == 0)
@@ -188,6 +192,8 @@ tc_available_slots(PG_FUNCTION_ARGS)
 	Datum shown;
 	int count;
 
+	if (unlikely(tc_node_citus) && tc_node_forward_set(fcinfo, tenant->company_id))
+		return (Datum) 0;
 	read_wish(fcinfo, &wish);
 	calendar = *tc_calendar_in_use(tenant, service_id);
 	zone = arg_zone(fcinfo, 3, &calendar, &zone_name);

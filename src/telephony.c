@@ -26,6 +26,7 @@
 #include "utils/syscache.h"
 
 #include "inval.h"
+#include "node.h"
 #include "ready.h"
 #include "telephony.h"
 
@@ -74,6 +75,7 @@ register_callbacks(void)
 	if (registered)
 		return;
 	tc_on_relation_change(relation_changed);
+	tc_node_on_change(forget);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
 	registered = true;
 }
@@ -106,10 +108,10 @@ find_place(TcTelephony *found)
 		GetSysCacheOid1(AUTHNAME, Anum_pg_authid_oid, CStringGetDatum("tenantcall_owner"));
 	if (!OidIsValid(found->schema) || !OidIsValid(found->owner))
 		return false;
-	found->companies = get_relname_relid("companies", found->schema);
-	found->branches = get_relname_relid("branches", found->schema);
-	found->phone_numbers = get_relname_relid("phone_numbers", found->schema);
-	found->agents = get_relname_relid("agents", found->schema);
+	found->companies = tc_node_copy(get_relname_relid("companies", found->schema));
+	found->branches = tc_node_copy(get_relname_relid("branches", found->schema));
+	found->phone_numbers = tc_node_copy(get_relname_relid("phone_numbers", found->schema));
+	found->agents = tc_node_copy(get_relname_relid("agents", found->schema));
 	found->call_bindings = tc_own_relation("call_bindings");
 	found->reasons = tc_own_relation("disconnection_reasons");
 	found->reason_defaults = tc_own_relation("disconnection_reason_defaults");
@@ -154,6 +156,30 @@ tc_telephony_required(void)
 						errmsg("the tables of tenantcall do not exist in this database"),
 						errhint("As a superuser, run SELECT tenantcall.create_tables().")));
 	return found;
+}
+
+/* The part on this node of a table of the tenants, for a company. */
+Oid
+tc_telephony_table_of(const char *name, int64 company_id)
+{
+	TcNodePart part;
+	Oid relid = get_relname_relid(name, tc_telephony_required()->schema);
+
+	if (OidIsValid(relid))
+		relid = tc_node_part_of(relid, company_id, &part);
+	if (!OidIsValid(relid) && company_id != 0)
+		tc_node_require_home(company_id);
+	return relid;
+}
+
+/* The same for the company in context. */
+Oid
+tc_telephony_table(const char *name)
+{
+	TcNodePart part;
+	Oid relid = get_relname_relid(name, tc_telephony_required()->schema);
+
+	return OidIsValid(relid) ? tc_node_part(relid, &part) : InvalidOid;
 }
 
 /* Changes whenever prepared statements over the tables must be made anew. */

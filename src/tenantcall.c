@@ -17,11 +17,15 @@
 #include "confine.h"
 #include "context.h"
 #include "directory.h"
+#include "elected.h"
 #include "holds.h"
 #include "http.h"
 #include "key.h"
 #include "lifecycle.h"
 #include "maintenance.h"
+#include "node.h"
+#include "node_move.h"
+#include "node_peer.h"
 #include "outbox.h"
 #include "outbox_flight.h"
 #include "owner_guard.h"
@@ -31,6 +35,7 @@
 #include "slot_cache.h"
 #include "slot_fetch.h"
 #include "slot_generation.h"
+#include "slot_news.h"
 #include "stat.h"
 #include "stuck.h"
 #include "token.h"
@@ -50,6 +55,9 @@ _PG_init(void)
 	tc_owner_guard_init();
 	tc_directory_init();
 	tc_key_init();
+	tc_node_init();
+	tc_node_peer_init();
+	tc_node_move_init();
 	tc_rate_init();
 	tc_token_init();
 	tc_token_setting_init();
@@ -57,6 +65,7 @@ _PG_init(void)
 	tc_lifecycle_init();
 	tc_calls_init();
 	tc_slot_generation_init();
+	tc_slot_news_init();
 	tc_slot_cache_init();
 	tc_http_init();
 	tc_slot_fetch_init();
@@ -64,6 +73,7 @@ _PG_init(void)
 	tc_booking_wait_init();
 	tc_outbox_init();
 	tc_outbox_send_init();
+	tc_elected_init();
 	tc_stuck_init();
 	tc_maintenance_init();
 	MarkGUCPrefixReserved("tenantcall");

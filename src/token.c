@@ -28,6 +28,8 @@
 #include "directory.h"
 #include "errors.h"
 #include "key.h"
+#include "node.h"
+#include "node_ticket.h"
 #include "ready.h"
 #include "stat.h"
 #include "stat_shmem.h"
@@ -45,7 +47,7 @@ typedef struct TokenRequest
 	const char *role; /* NULL: any */
 } TokenRequest;
 
-static int token_leeway = 30;			 /* seconds */
+int tc_token_leeway = 30;				 /* seconds */
 static int token_max_ttl = SECS_PER_DAY; /* seconds */
 
 /* Defines the settings. */
@@ -54,7 +56,7 @@ tc_token_init(void)
 {
 	DefineCustomIntVariable("tenantcall.token_leeway",
 							"By how much clocks may differ when a token's times are checked.", NULL,
-							&token_leeway, 30, 0, 300, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+							&tc_token_leeway, 30, 0, 300, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("tenantcall.token_max_ttl",
 							"Longest life of a token that tenantcall.sign_token() signs.", NULL,
 							&token_max_ttl, SECS_PER_DAY, 1, 366 * SECS_PER_DAY, PGC_SIGHUP,
@@ -62,8 +64,8 @@ tc_token_init(void)
 }
 
 /* The one error for every faulty token. */
-static _Noreturn void
-refuse(TcTokenFault fault)
+void
+tc_token_refuse(TcTokenFault fault)
 {
 	tc_stat_token_refused(fault);
 	ereport(ERROR,
@@ -113,7 +115,7 @@ check_claims(const TcTokenClaims *claims)
 {
 	TcTokenCheck check = {
 		.now = unix_seconds(GetCurrentTimestamp()),
-		.leeway = token_leeway,
+		.leeway = tc_token_leeway,
 		.database = get_database_name(MyDatabaseId),
 		.role = GetUserNameFromId(GetSessionUserId(), false),
 	};
@@ -121,8 +123,8 @@ check_claims(const TcTokenClaims *claims)
 	return tc_token_check(claims, &check);
 }
 
-/* Verifies a token; raises PT401. */
-void
+/* Verifies a token; raises PT401.  Returns when it expires. */
+int64
 tc_token_verify(const char *token, size_t len, TcContext *context)
 {
 	TcTokenParts parts;
@@ -136,8 +138,9 @@ tc_token_verify(const char *token, size_t len, TcContext *context)
 	if (fault == TC_TOKEN_OK)
 		fault = check_claims(&claims);
 	if (fault != TC_TOKEN_OK)
-		refuse(fault);
+		tc_token_refuse(fault);
 	*context = claims.context;
+	return claims.exp;
 }
 
 PG_FUNCTION_INFO_V1(tc_enter_token);
@@ -148,15 +151,18 @@ tc_enter_token(PG_FUNCTION_ARGS)
 {
 	TcContext context;
 	text *token;
+	int64 until;
 
 	tc_require_ready();
 	if (PG_ARGISNULL(0))
-		refuse(TC_TOKEN_SHAPE);
+		tc_token_refuse(TC_TOKEN_SHAPE);
 	token = PG_GETARG_TEXT_PP(0);
-	tc_token_verify(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token), &context);
+	until = tc_token_verify(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token), &context);
 	if (!tc_directory_fill(&context))
-		refuse(TC_TOKEN_TENANT);
+		tc_token_refuse(TC_TOKEN_TENANT);
 	tc_context_enter(&context);
+	tc_ticket_limit(until, false);
+	tc_node_spread(&context);
 	tc_stat_count((int64) context.company_id, TC_STAT_ENTER_TOKEN);
 	PG_RETURN_VOID();
 }

@@ -2,7 +2,8 @@
  * token_setting.c
  *		SET LOCAL tenantcall.token: a signed token as a setting.
  *
- * It is there for Citus, which carries settings to its workers.
+ * It is there for Citus, which carries settings to its workers.  What Citus is given to carry is a
+ * ticket (node_ticket.c) instead of a token, and treated alike.
  *
  *		token --check hook: verify--> transaction ':' claims --assign hook--> context and seal
  *
@@ -27,6 +28,7 @@
 
 #include "compat.h"
 #include "context.h"
+#include "node_ticket.h"
 #include "ready.h"
 #include "stat.h"
 #include "token.h"
@@ -86,6 +88,8 @@ token_check(char **newval, void **extra, GucSource source)
 {
 	TcContext context;
 	char *token;
+	bool is_token;
+	int64 until;
 
 	if (*newval == NULL || **newval == '\0')
 		return true;
@@ -100,10 +104,16 @@ token_check(char **newval, void **extra, GucSource source)
 		return false;
 	}
 	token = take_token(newval);
-	tc_token_verify(token, strlen(token), &context);
+	is_token = !tc_ticket_is(token);
+	if (is_token)
+		until = tc_token_verify(token, strlen(token), &context);
+	else
+		tc_ticket_verify(token, 0, NULL, &context);
 	explicit_bzero(token, strlen(token));
 	pfree(token);
 	tc_context_check_may_enter(&context);
+	if (is_token)
+		tc_ticket_limit(until, false);
 	tc_stat_count((int64) context.company_id, TC_STAT_ENTER_SETTING);
 	return make_value(&context, newval, extra);
 }

@@ -70,12 +70,13 @@ static bool loading = false;		 /* also left behind by a load that failed */
 static TimestampTz loaded_under = 0; /* PgReloadTime when the first secret was read */
 
 static TcStatement upsert_secret = {
-	.sql = "INSERT INTO tenantcall.secrets AS s "
-		   "(kind, provider, name, company_id, base_url, key_id, ciphertext) "
-		   "VALUES ($1, $2, $3, coalesce($4, 0), $5, $6, $7) "
-		   "ON CONFLICT (kind, provider, name) DO UPDATE SET base_url = excluded.base_url, "
-		   "key_id = excluded.key_id, ciphertext = excluded.ciphertext, changed_at = now() "
-		   "WHERE s.company_id = excluded.company_id",
+	.sql =
+		"INSERT INTO tenantcall.secrets AS s "
+		"(kind, provider, name, company_id, base_url, key_id, ciphertext) "
+		"VALUES ($1, $2, $3, coalesce($4, 0), $5, $6, $7) "
+		"ON CONFLICT (kind, provider, name) DO UPDATE SET base_url = excluded.base_url, "
+		"key_id = excluded.key_id, ciphertext = excluded.ciphertext, changed_at = excluded.changed_at "
+		"WHERE s.company_id = excluded.company_id",
 	.nparams = 7,
 	.types = {TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, BYTEAOID},
 };

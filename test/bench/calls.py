@@ -7,8 +7,8 @@ What it did for each event are five prepared statements over the wire: look up t
 the call, insert or update it, set its status, write a log row; each in autocommit (as it was), or
 all those of a batch in one transaction.  Ours is one statement per event, or one per batch of 100
 events, which travel with it.  All over the same socket, with the same durability, with fsync on and
-off.  Beside them stands the least that a statement can be which keeps anything of an event: an
-INSERT of its body, autocommitted; so that the last line says what nobody can exceed.
+off, client and session on one processor.  Beside them stands the least that a statement can be which
+keeps anything of an event, an INSERT of its body, autocommitted: what nobody can exceed.
 
 The sides run in turns (paired.py).  The budget is that of a batch against what the application did;
 the other ratios are reported, and the processor time of the server.  Exits with 1 if it is missed.
@@ -24,8 +24,8 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
-from paired import cpu, in_turns, ratios, shown
-from pgserver import Cluster, Install, Workspace, main_guard, say
+from paired import cpu, in_turns, one_processor, ratios, shown
+from pgserver import Cluster, Install, Workspace, main_guard, postmaster_of, say
 
 KEY = "bench-key-of-the-account"
 ROUNDS = 11
@@ -148,7 +148,8 @@ def measure(cluster, calls):
     """Events per second of each way in each round, and µs of the server's processor time for one."""
     ways = [single, batched, theirs, theirs_batched, least]
     rates, costs = {way: [] for way in ways}, {way: [] for way in ways}
-    with cluster.connect(role="bench_gateway", autocommit=True) as connection, connection.cursor() as cursor:
+    with (one_processor(postmaster_of(cluster.data)),
+          cluster.connect(role="bench_gateway", autocommit=True) as connection, connection.cursor() as cursor):
         pid = connection.info.backend_pid
         for turn, way in in_turns(ways, ROUNDS):
             events = make_events(f"{pid}_{turn}", way.__name__, calls // ROUNDS)

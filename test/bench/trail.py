@@ -16,7 +16,7 @@ import time
 sys.dont_write_bytecode = True
 
 from calls import ROUNDS, SETUP, make_events, report, single, timed
-from paired import in_turns
+from paired import in_turns, one_processor
 
 from pgserver import Cluster, Install, Workspace, main_guard, say
 
@@ -38,11 +38,12 @@ CHECKPOINT;
 def compare(connections, label, calls, turns):
     """Events per second into the long trail, over those into the new one."""
     rates = ([], [])
-    for turn, which in in_turns([0, 1], ROUNDS):
-        events = make_events(f"{turns}_{turn}", "trail", calls // ROUNDS)
-        spent = timed(single, connections[which].cursor(), events)
-        if turn > 0:
-            rates[which].append(len(events) / spent)
+    with one_processor(*(connection.info.backend_pid for connection in connections)):
+        for turn, which in in_turns([0, 1], ROUNDS):
+            events = make_events(f"{turns}_{turn}", "trail", calls // ROUNDS)
+            spent = timed(single, connections[which].cursor(), events)
+            if turn > 0:
+                rates[which].append(len(events) / spent)
     return report(label, *rates, "events/s", 0.9)
 
 

@@ -24,6 +24,9 @@ ELSEWHERE = {
     ("schedule_maintenance", "42501"), ("schedule_maintenance", "0A000"), ("unschedule_maintenance", "55000"),
     ("unschedule_maintenance", "42501"), ("run_maintenance", "25006"), ("schedule_maintenance", "25006"),
     ("unschedule_maintenance", "25006"),  # pg_cron, a standby: test_maintenance.py
+    ("distribute", "55000"), ("distribute", "0A000"), ("distribute", "22023"),
+    ("distribute_roles", "55000"), ("call_at_home", "42883"),  # test_citus.py
+    ("elect_node", "42704"), ("elect_node", "0A000"),  # test_citus_calendar.py
     ("check_credential", "PT429"), ("http_test_requests", "PT429"),  # test_http.py
 }
 
@@ -84,6 +87,7 @@ CASES = [
     ("available_slots", "PT503", "gateway", "SELECT enter(1, 1); SELECT available_slots(1, '2050-01-01', '2050-01-02')"),
     ("available_slots", "55000", "gateway", "SELECT enter(2, 2); SELECT available_slots(2, '2050-01-01', '2050-01-02')"),
     ("invalidate_slots", "PT403", "app", "SELECT invalidate_slots(1, '2050-01-01', '2050-01-02')"),
+    ("elect_node", "55000", "admin", "SELECT elect_node('10.0.0.2', 5432)"),
     ("enter", "PT403", "gateway", "SELECT enter(1); SELECT enter(2)"),
     ("enter", "PT404", "gateway", "SELECT enter(9)"),
     ("enter_phone", "PT404", "gateway", "SELECT enter_phone('+4930999999')"),
