@@ -77,13 +77,10 @@ check_hosts(char **value, void **extra, GucSource source)
 static bool
 check_databases(char **value, void **extra, GucSource source)
 {
-	char *copy;
+	char *copy = pstrdup(*value == NULL ? "" : *value);
 	List *names = NIL;
 	bool ok;
 
-	if (*value == NULL)
-		return true;
-	copy = pstrdup(*value);
 	ok = SplitGUCList(copy, ',', &names);
 	list_free(names);
 	pfree(copy);
