@@ -169,7 +169,8 @@ CREATE FUNCTION tenantcall.health_quarantine() RETURNS SETOF tenantcall.health_f
     FROM (SELECT k.number, k.reason, k.outcome, k.received_at FROM tenantcall.quarantine AS k
           WHERE k.replayed_at IS NULL AND (k.outcome = 'quarantined' OR k.received_at > now() - interval '1 day')
           ORDER BY k.number LIMIT 10000) AS q
-    LEFT JOIN LATERAL tenantcall.resolve_phone(q.number) AS n ON q.number IS NOT NULL
+    -- a join's condition would come after the call, which refuses NULL
+    CROSS JOIN LATERAL (SELECT CASE WHEN q.number IS NOT NULL THEN (SELECT r.company_id FROM tenantcall.resolve_phone(q.number) AS r) END) AS n (company_id)
     GROUP BY q.outcome, q.reason, q.number, n.company_id
     ORDER BY q.outcome DESC, count(*) DESC
     LIMIT 20

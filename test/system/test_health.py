@@ -169,6 +169,16 @@ def test_quarantine(ward):
     assert ward.see(late, "SELECT status FROM telephony.calls") == [("completed",)]
 
 
+def test_quarantine_without_number(ward):
+    """A call from a web page, of an agent that is nobody's, has no number to be looked up."""
+    body = Call("web").started_web(agent_id="agent_of_the_page", from_number=None, to_number=None, direction=None)
+    assert ward.gateway().event(body)["outcome"] == "quarantined"
+    what, _, remedy = ward.finding("could not be placed", "warning")
+    assert what.startswith("1 authentic messages") and "number" not in what and "replay_quarantined()" in remedy
+    ward.db.sql("DELETE FROM tenantcall.quarantine WHERE replayed_at IS NULL")
+    assert ward.wrong() == []
+
+
 def test_pause(ward):
     """A paused outbox is not forgotten."""
     ward.admin.execute("SELECT tenantcall.pause_outbox()")
