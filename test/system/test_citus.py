@@ -254,6 +254,18 @@ def test_plans_have_one_shard(cloud):
         with cloud.world.as_admin(company) as conn:
             plan = "\n".join(line for line, in conn.execute("EXPLAIN " + statement))
         assert "Task Count: 1" in plan, plan
+    for number, statement in enumerate((
+            "SELECT status FROM telephony.calls WHERE company_id = $1 AND provider_call_id = 'x'",
+            "SELECT * FROM telephony.function_calls WHERE company_id = $1 AND call_id = 1",
+            "SELECT * FROM telephony.appointments WHERE company_id = $1",
+            "INSERT INTO telephony.customers (company_id, name) VALUES ($1, 'x')")):
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            with cloud.world.as_admin(company) as conn:
+                conn.execute(f"SET LOCAL plan_cache_mode = {mode}")
+                conn.execute(f"PREPARE sent_{number}_{mode} (bigint) AS {statement}")
+                plan = "\n".join(line for line, in conn.execute(
+                    f"EXPLAIN EXECUTE sent_{number}_{mode} ({company.id})"))
+            assert "Task Count: 1" in plan, plan
     plan = cloud.world.db.sql(
         f"EXPLAIN SELECT r FROM tenantcall.call_at_home({company.id}, NULL, "
         "'tenantcall.ingest_retell(text,text,timestamptz)', ARRAY['', '', now()::text]) AS r")
