@@ -41,7 +41,7 @@ typedef enum TcDuty
 	TC_DUTY_ELECTED
 } TcDuty;
 
-extern const char *tc_duty_name(TcDuty duty);
+extern const char *tc_duty_name(TcDuty which);
 
 /* In the worker: finds out; within a transaction.  Whether it may speak now: */
 extern void tc_elected_look(void);

@@ -7,7 +7,8 @@
  *
  * The answers of calendars are kept on the elected node alone (slot_remote.c), the generations
  * that they are measured by are raised where something happens (slot_generation.c).  What finds no
- * room in the ring becomes "anything may have changed", and so does what could not be told.
+ * room in the ring becomes "anything may have changed", and so does what could not be told, and
+ * what a worker before this one may have had: a server that crashes forgets its ring.
  *
  * Nothing of this is there without Citus.  The ring's lock is a spinlock, held for a copy.
  */
@@ -55,7 +56,7 @@ typedef struct News
 static News *shared = NULL;
 static Change pending[MAX_PENDING]; /* of this transaction */
 static int npending = 0;
-static bool untold = false; /* in the worker: what was taken out could not be told */
+static bool untold = true; /* in the worker: it, or the one before it, may not have told all */
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
@@ -152,7 +153,8 @@ tc_slot_news_at_commit(int64 company_id, const char *credential, int64 event_typ
 		strlcpy(change.credential, credential, NAMEDATALEN);
 	for (int i = 0; i < npending; i++)
 	{
-		if (memcmp(&pending[i], &change, sizeof(change)) == 0)
+		if (pending[i].company_id == company_id && pending[i].event_type_id == event_type_id &&
+			strcmp(pending[i].credential, change.credential) == 0)
 			return;
 	}
 	if (npending == MAX_PENDING)

@@ -2,6 +2,7 @@
 
 Skipped where Citus is not to be had.
 """
+import contextlib
 import datetime
 import itertools
 import os
@@ -303,6 +304,29 @@ def test_a_predecessor_that_was_cut_off(cloud, calcom):
     for appointment in appointments:
         made_once(calcom, place, appointment)
     one.reload(**{"tenantcall.http_credential_requests": 16})
+
+
+def test_a_node_fails_before_it_tells(cloud, calcom):
+    """What changed on a node that crashes is not taken for unchanged by the elected one."""
+    cloud.elect(cloud.stage.coordinator)
+    cloud.wait_for("elected", cloud.stage.coordinator)
+    place = Place(cloud, calcom, cloud.account(calcom))
+    home = place.node()
+    assert place.slots() == place.slots() == 16
+    asked = calcom.count("/v2/slots")
+    pid = worker_of(cloud, home)
+    os.kill(pid, signal.SIGSTOP)
+    place.one("SELECT tenantcall.invalidate_slots(%s, '2050-01-01', '2050-02-01')",
+              place.event_type, node=home)
+    assert place.slots() == 16 and calcom.count("/v2/slots") == asked
+    os.kill(pid, signal.SIGKILL)
+
+    def asked_again():
+        with contextlib.suppress(psycopg.OperationalError):
+            place.slots()
+        return calcom.count("/v2/slots") > asked
+
+    home.wait_until(asked_again, "another look at the calendar")
 
 
 def test_orders_go_to_the_elected_node_alone(cloud, calcom):
