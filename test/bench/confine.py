@@ -15,6 +15,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
+from paired import noted, ratios
 from pgserver import Cluster, Install, Workspace, main_guard, say
 
 RUNS = 2000
@@ -60,9 +61,12 @@ def main():
                     for which in sorted(range(3), key=lambda w: (w + turn) % 3):
                         times[which].append(spent(conns[which], sql, prepared))
                 app, loose, none = map(statistics.median, times)
-                ratios = [statistics.median(a / b for a, b in zip(times[0], other)) for other in times[1:]]
+                each = [ratios(times[0], other) for other in times[1:]]
+                for base, values in zip(("not confined", "no library"), each):
+                    noted(f"{name}{', prepared' if prepared else ', simple'}: confined / {base}", values)
+                middle = [statistics.median(values) for values in each]
                 say(f"{name + (', prepared' if prepared else ', simple'):<26}{app:>10.2f}{loose:>10.2f}{none:>12.2f}"
-                    f"{ratios[0]:>14.3f}{ratios[1]:>13.3f}")
+                    f"{middle[0]:>14.3f}{middle[1]:>13.3f}")
         for conn in conns:
             conn.close()
     return 0

@@ -29,6 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
 import pgserver
 from pgserver import Failure, Workspace, main_guard, say
+from paired import noted
 from rate_sides import (ALLOW, REDIS, SCRIPTS, SELECT_1, TENANTS, InQuery, Redis, pgbench, spread, start,
                         tenant, there_and_back)
 
@@ -137,12 +138,16 @@ def clients_table(found):
     for n in found[ALLOW]:
         allow = found[ALLOW][n]
         ratios = [[a / b for a, b in zip(allow, found[side][n])] for side in (SELECT_1, *sides)]
+        for side, values in zip((SELECT_1, *sides), ratios):
+            noted(f"{n} clients: {ALLOW} / {side}", values)
         lines.append(f"| {n} | {statistics.median(allow):,.0f} | " + " | ".join(map(spread, ratios)) + " |")
     return lines
 
 
 def tenants_table(found):
     """Markdown."""
+    for n in COUNTS:
+        noted(f"{n:,} tenants, ns over a C no-op", found[n])
     return ["| tenants | ns a call over a C no-op |", "|---:|---:|"] + [
         f"| {n:,} | {spread(found[n], '{:.0f}')} |" for n in COUNTS]
 

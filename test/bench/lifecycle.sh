@@ -78,7 +78,7 @@ measure()
 			sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | paste -s -d ' ' >>"$dir/times"
 		round=$((round + 1))
 	done
-	awk -v rows="$3" -v tables="$tables" '
+	awk -v rows="$3" -v tables="$tables" -v title="$1" -v figures="${TC_BENCH_FIGURES:-}" '
 	function sort(values, n,   i, j, t) {
 		for (i = 2; i <= n; i++)
 			for (j = i; j > 1 && values[j - 1] > values[j]; j--) {
@@ -101,6 +101,9 @@ measure()
 		share[c] = median(each, n)
 		printf "tracked costs %.3f (%.3f-%.3f) of %s (budget: 0.200)\n", share[c],
 			quantile(each, n, 0.25), quantile(each, n, 0.75), name[c]
+		if (figures != "")
+			printf "lifecycle\t%s: tracked / %s\t%f\t%f\t%f\t≤ 0.2\t%s\n", title, name[c], share[c],
+				quantile(each, n, 0.25), quantile(each, n, 0.75), share[c] > 0.2 ? "missed" : "kept" >>figures
 	}
 	NR > 1 { for (c = 1; c <= NF; c++) { ms[c, NR - 1] = $c; over[c, NR - 1] = ($c - $1) * 1e6 / rows } }
 	END {

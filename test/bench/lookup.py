@@ -20,7 +20,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
-from paired import in_turns, ratios, shown
+from paired import in_turns, noted, ratios, shown
 from pgserver import Cluster, Install, Workspace, main_guard, say
 
 ROUNDS = 9
@@ -84,7 +84,7 @@ def measure(cluster, sides, count, cache, anew):
 def report(name, ours, theirs, memory, budget):
     """Prints one comparison; true if the budget is kept."""
     each = ratios(ours, theirs)
-    kept = budget is None or statistics.median(each) >= budget
+    kept = noted(f"{name} / SQL function", each, budget)
     verdict = "" if budget is None else f"at least {budget} x   {'ok' if kept else 'MISSED'}"
     say(f"{name:<34}{statistics.median(ours):>12,.0f}{statistics.median(theirs):>12,.0f} numbers/s {shown(each):>22} x"
         f"   {memory / 1024:>9,.0f} kB   {verdict}".rstrip())

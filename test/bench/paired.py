@@ -8,6 +8,7 @@ import contextlib
 import os
 import pathlib
 import statistics
+import sys
 
 
 def in_turns(sides, rounds):
@@ -25,6 +26,18 @@ def ratios(ours, theirs):
 def shown(values, digits=2):
     """Median, and in brackets the least and the greatest."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def noted(what, values, at_least=None, at_most=None):
+    """Notes a figure of each round for the table of test/bench/run; true if its budget is kept."""
+    median = statistics.median(values)
+    kept = (at_least is None or median >= at_least) and (at_most is None or median <= at_most)
+    if os.environ.get("TC_BENCH_FIGURES"):
+        budget = f"≥ {at_least}" if at_least is not None else f"≤ {at_most}" if at_most is not None else ""
+        fields = (pathlib.Path(sys.argv[0]).stem, what, median, min(values), max(values), budget, "kept" if kept else "missed")
+        with open(os.environ["TC_BENCH_FIGURES"], "a", encoding="utf-8") as out:
+            print(*fields, sep="\t", file=out)
+    return kept
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 
     test/bench/scope.py [ROWS]         default 1,000,000
 
-Both forms run in turns in one session, as a role that row security binds; medians are compared.
+Both forms run there and back in one session, as a role that row security binds: the median of the
+ratios of each round, and in brackets the least and the greatest.
 Execution is the server's own figure (EXPLAIN ANALYZE, timing of nodes off); the partitioned case
 is measured at the client, planning included: prepared, and planned anew each time, where only the
 constant lets the planner leave partitions out.  Exits with 1 if a budget is missed.
@@ -17,10 +18,11 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "setup"))
 
+from paired import noted, ratios, shown
 from pgserver import Cluster, Install, Workspace, main_guard, say
 
 COMPANIES = 20
-ROUNDS = 31
+ROUNDS = 15
 PARTITIONS = 64
 
 # name, settings, statement with "{table}" and "{where}", budget
@@ -70,14 +72,16 @@ def executed(cursor, statement):
 
 
 def compare(cursor, first, second, measure, rounds=ROUNDS):
-    """Medians of two statements that run in turns."""
+    """Milliseconds of two statements that run in turns, in each round."""
     times = ([], [])
-    for turn in range(rounds + 2):
-        for which in ((0, 1) if turn % 2 else (1, 0)):
-            spent = measure(cursor, (first, second)[which])
-            if turn >= 2:
-                times[which].append(spent)
-    return statistics.median(times[0]), statistics.median(times[1])
+    for turn in range(rounds + 1):
+        spent = ([], [])
+        for which in (0, 1, 1, 0) if turn % 2 else (1, 0, 0, 1):
+            spent[which].append(measure(cursor, (first, second)[which]))
+        if turn > 0:
+            for which in (0, 1):
+                times[which].append(statistics.mean(spent[which]))
+    return times
 
 
 def hundred_times(cursor, statement):
@@ -90,12 +94,13 @@ def hundred_times(cursor, statement):
     return (time.perf_counter() - start) * 1e4
 
 
-def report(name, scoped, plain, unit, budget):
+def report(name, times, unit, budget):
     """Prints one comparison; True if the budget, if there is one, is kept."""
-    ratio = scoped / plain
-    kept = budget is None or ratio <= budget
+    each = ratios(*times)
+    kept = noted(f"{name} / WHERE", each, at_most=budget)
     verdict = "stated" if budget is None else f"at most {budget} x   {'ok' if kept else 'MISSED'}"
-    say(f"{name:<24}{scoped:>11.3f}{plain:>13.3f} {unit}{ratio:>9.3f} x   {verdict}")
+    scoped, plain = map(statistics.median, times)
+    say(f"{name:<24}{scoped:>11.3f}{plain:>13.3f} {unit}{shown(each, 3):>24} x   {verdict}")
     return kept
 
 
@@ -108,29 +113,29 @@ def main():
         cluster.sql("CREATE EXTENSION tenantcall")
         cluster.sql(TABLES.format(rows=rows, companies=COMPANIES, partitions=PARTITIONS))
         cluster.sql("VACUUM (ANALYZE, FREEZE)")
-        say(f"{'':<24}{'scoped':>11}{'WHERE':>13}")
+        say(f"{'':<24}{'scoped':>11}{'WHERE':>13}{'':>3}{'ratio (least-greatest)':>24}")
         kept = True
         with cluster.connect(role="bench_app") as connection, connection.cursor() as cursor:
             cursor.execute("SELECT tenantcall.enter(7)")
             for name, settings, statement, budget in CASES:
                 for setting in settings.split():
                     cursor.execute("SET LOCAL " + setting)
-                scoped, plain = compare(
+                times = compare(
                     cursor, statement.format(table="scoped", where=""),
                     statement.format(table="plain", where=" WHERE company_id = 7"), executed)
-                kept &= report(name, scoped, plain, "ms", budget)
+                kept &= report(name, times, "ms", budget)
                 for setting in settings.split():
                     cursor.execute(f"SET LOCAL {setting.split('=')[0]} TO DEFAULT")
             lookup = "SELECT count(*) FROM {}_parted WHERE id = %s"
-            scoped, plain = compare(
+            times = compare(
                 cursor, (lookup.format("scoped"), (4711,)),
                 (lookup.format("plain") + " AND company_id = %s", (4711, 7)), hundred_times)
-            kept &= report(f"{PARTITIONS} partitions, prepared", scoped, plain, "us", 1.4)
+            kept &= report(f"{PARTITIONS} partitions, prepared", times, "us", 1.4)
             cursor.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-            scoped, plain = compare(
+            times = compare(
                 cursor, (lookup.format("scoped"), (4711,)),
                 (lookup.format("plain") + " AND company_id = %s", (4711, 7)), hundred_times, 7)
-            report(f"{PARTITIONS} partitions, planned", scoped, plain, "us", None)
+            report(f"{PARTITIONS} partitions, planned", times, "us", None)
     return 0 if kept else 1
 
 

@@ -44,7 +44,7 @@ def compare(connections, label, calls, turns):
             spent = timed(single, connections[which].cursor(), events)
             if turn > 0:
                 rates[which].append(len(events) / spent)
-    return report(label, *rates, "events/s", 0.9)
+    return report(label, *rates, 0.9, f"{label} beside 1,000,000 audit rows / without them")
 
 
 def drop(cluster, connection):
