@@ -279,7 +279,7 @@ BEGIN
         answer jsonb,
         PRIMARY KEY (company_id, idempotency_key),
         FOREIGN KEY (company_id, call_id) REFERENCES calls ON DELETE CASCADE
-    );
+    ) WITH (fillfactor = 70); -- room for the answer: a heap-only update
     CREATE INDEX function_calls_call_idx ON function_calls (company_id, call_id);
     CREATE INDEX function_calls_accepted_idx ON function_calls (company_id, accepted_at);
 END
