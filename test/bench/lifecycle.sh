@@ -103,7 +103,7 @@ measure()
 			quantile(each, n, 0.25), quantile(each, n, 0.75), name[c]
 		if (figures != "")
 			printf "lifecycle\t%s: tracked / %s\t%f\t%f\t%f\t≤ 0.2\t%s\n", title, name[c], share[c],
-				quantile(each, n, 0.25), quantile(each, n, 0.75), share[c] > 0.2 ? "missed" : "kept" >>figures
+				quantile(each, n, 0.25), quantile(each, n, 0.75), (share[c] > 0.2 ? "missed" : "kept") >>figures
 	}
 	NR > 1 { for (c = 1; c <= NF; c++) { ms[c, NR - 1] = $c; over[c, NR - 1] = ($c - $1) * 1e6 / rows } }
 	END {
