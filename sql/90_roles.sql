@@ -21,7 +21,7 @@ CREATE VIEW tenantcall.role_functions AS
         ('app', ARRAY['enter_token', 'company_lock', 'try_company_lock', 'allow', 'take', 'take_or_fail', 'take_all', 'refund', 'peek',
                       'rate_headers', 'rate_buckets', 'can_transition', 'next_states', 'select_service',
                       'slot_cache_key', 'alternatives_cache_key', 'call_context', 'call_timeline', 'company_usage',
-                      'forget_caller']),
+                      'forget_caller', 'caller_calls']),
         ('app', ARRAY['call_lease_stats', 'rate_policy_names']),
         ('monitor', ARRAY['rate_policy_names']),
         ('app', ARRAY['arrive', 'call_at_home', 'company_node', 'table_here']),

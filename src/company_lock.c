@@ -5,7 +5,8 @@
  * PostgreSQL's advisory locks share one space of keys in a database: one company's application
  * could find out about, or hold up, another's.  Here the key of the lock is the first half of
  * SHA-256 over company and key, so that nobody can choose a key that meets another company's.
- * The lock is PostgreSQL's own, held until the end of the transaction.
+ * The lock is PostgreSQL's own, held until the end of the transaction; on a cluster it is on the
+ * company's node, whichever is asked.
  */
 #include "postgres.h"
 
@@ -20,6 +21,7 @@
 #include "context.h"
 #include "errors.h"
 #include "key.h"
+#include "node.h"
 
 PG_FUNCTION_INFO_V1(tc_company_lock);
 PG_FUNCTION_INFO_V1(tc_try_company_lock);
@@ -73,7 +75,10 @@ Datum
 tc_company_lock(PG_FUNCTION_ARGS)
 {
 	int64 key = key_argument(fcinfo);
+	Datum there;
 
+	if (tc_node_elsewhere(fcinfo, tc_context_current()->company_id, &there))
+		return there;
 	DirectFunctionCall1(pg_advisory_xact_lock_int8, Int64GetDatum(key));
 	PG_RETURN_VOID();
 }
@@ -83,6 +88,9 @@ Datum
 tc_try_company_lock(PG_FUNCTION_ARGS)
 {
 	int64 key = key_argument(fcinfo);
+	Datum there;
 
+	if (tc_node_elsewhere(fcinfo, tc_context_current()->company_id, &there))
+		return there;
 	return DirectFunctionCall1(pg_try_advisory_xact_lock_int8, Int64GetDatum(key));
 }

@@ -2,8 +2,8 @@
  * forget.c
  *		Erasing what is known of one caller of one company.
  *
- *		number --> lock the calls --> calls, events, decisions, function calls, appointments,
- *customers
+ *		number --> lock the calls --> calls, events, decisions, function calls,
+ *		                              appointments, customers
  *		                          --> tenantcall.quarantine: bodies of these calls, and of others
  *		                              that are the company's, or nobody's, and name the number
  *
@@ -13,13 +13,19 @@
  * The calls are marked (TC_SEEN_FORGOTTEN): of what is delivered for them later, the same is left
  * out before anything is stored.
  *
+ * On a cluster: on the coordinator, where most of the quarantine is.  It has the calls named, and
+ * all else done, by the company's node in the same transaction.
+ *
  * Locks: the rows of the calls first, as whoever merges an event does; so no event gets between
  * the look and the erasure.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -32,11 +38,14 @@
 #include "directory.h"
 #include "errors.h"
 #include "forget.h"
+#include "node.h"
+#include "node_ticket.h"
 #include "phone.h"
 #include "telephony.h"
 #include "trail.h"
 
 PG_FUNCTION_INFO_V1(tc_forget_caller);
+PG_FUNCTION_INFO_V1(tc_caller_calls);
 
 #define IS_NUMBER(column)                                                                          \
 	"(SELECT n.number::text FROM tenantcall.caller_number(" column ") AS n) = $2"
@@ -183,6 +192,17 @@ array_result(int column, Oid element, MemoryContext memory)
 	return value;
 }
 
+/* Finds the company's own numbers. */
+static void
+find_own_numbers(const TcContext *company, Found *found, MemoryContext memory)
+{
+	TcParams params = {0};
+
+	tc_param_int8(&params, company->company_id);
+	tc_execute(&own_numbers, &params);
+	found->own_numbers = array_result(1, TEXTOID, memory);
+}
+
 /* Erases in the company's tables; counts[] takes the rows of each; *found what is still to erase.
  */
 static void
@@ -196,9 +216,8 @@ erase(const TcContext *company, const char *number, Found *found, int64 counts[N
 
 	tc_act_begin(&act, TC_AS_OWNER, company);
 	refuse_own_number(company, number);
+	find_own_numbers(company, found, caller);
 	tc_param_int8(&params, company->company_id);
-	tc_execute(&own_numbers, &params);
-	found->own_numbers = array_result(1, TEXTOID, caller);
 	tc_param_text(&params, number);
 	tc_execute(&erase_requests, &params);
 	tc_execute(&lock_calls, &params);
@@ -251,24 +270,97 @@ company_argument(FunctionCallInfo fcinfo)
 	return *entered;
 }
 
+/* The caller's number in E.164, of the argument as it is dialled where the company is. */
+static char *
+number_argument(FunctionCallInfo fcinfo, const TcContext *context)
+{
+	char *number = tc_arg_text(fcinfo, 0, "number");
+	TcCompany company;
+
+	if (!tc_directory_company(context->company_id, &company))
+		elog(ERROR, "company " INT64_FORMAT " has vanished", (int64) context->company_id);
+	return tc_phone_format(
+		tc_phone_require(number, company.phone_region[0] == '\0' ? NULL : company.phone_region));
+}
+
+/* caller_calls(number, company_id) -> text[]: the provider's ids of a caller's calls, locked */
+Datum
+tc_caller_calls(PG_FUNCTION_ARGS)
+{
+	TcContext context = company_argument(fcinfo);
+	MemoryContext caller = CurrentMemoryContext;
+	TcParams params = {0};
+	Datum result;
+	TcAct act;
+
+	if (tc_node_elsewhere(fcinfo, context.company_id, &result))
+		return result;
+	tc_param_int8(&params, context.company_id);
+	tc_param_text(&params, number_argument(fcinfo, &context));
+	tc_act_begin(&act, TC_AS_OWNER, &context);
+	tc_execute(&lock_calls, &params);
+	result = array_result(2, TEXTOID, caller);
+	tc_act_end(&act);
+	return result;
+}
+
+/* Has the caller forgotten on the company's node; false if that is here. */
+static bool
+forget_there(FunctionCallInfo fcinfo, const TcContext *company, Found *found,
+			 int64 counts[N_COUNTS])
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid types[] = {TEXTOID, INT8OID};
+	List *name = list_make2(makeString("tenantcall"), makeString("caller_calls"));
+	Datum result;
+	TcAct act;
+
+	if (likely(!tc_node_distributed()) || tc_node_hold(company->company_id))
+		return false;
+	found->calls = OidFunctionCall2(LookupFuncName(name, lengthof(types), types, false),
+									PG_GETARG_DATUM(0), Int64GetDatum(company->company_id));
+	if (!tc_node_forward(fcinfo, company->company_id, NULL, &result))
+		elog(ERROR, "company " INT64_FORMAT " has moved", (int64) company->company_id);
+	for (size_t i = 0; i < N_COUNTS; i++)
+	{
+		bool isnull;
+
+		counts[i] = DatumGetInt64(
+			GetAttributeByNum(DatumGetHeapTupleHeader(result), (AttrNumber) (i + 1), &isnull));
+	}
+	tc_act_begin(&act, TC_AS_DIRECTORY, company);
+	find_own_numbers(company, found, caller);
+	tc_act_end(&act);
+	return true;
+}
+
+/* Raises on a node of a cluster that cannot reach all that there is of a caller. */
+static void
+require_front(void)
+{
+	if (likely(!tc_node_distributed()) || tc_node_is_coordinator() || tc_ticket_admits())
+		return;
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("on a cluster, callers are forgotten on the coordinator"),
+					errdetail("Bodies that are in quarantine there may be the caller's."),
+					errhint("Connect to the coordinator of the cluster.")));
+}
+
 /* forget_caller(number, company_id) -> one row of counts */
 Datum
 tc_forget_caller(PG_FUNCTION_ARGS)
 {
-	char *number = tc_arg_text(fcinfo, 0, "number");
 	TcContext context = company_argument(fcinfo);
-	TcCompany company;
-	int64 counts[N_COUNTS];
+	char *number = number_argument(fcinfo, &context);
+	int64 counts[N_COUNTS] = {0};
 	Datum values[N_COUNTS];
 	bool nulls[N_COUNTS] = {false};
 	Found found;
 
-	if (!tc_directory_company(context.company_id, &company))
-		elog(ERROR, "company " INT64_FORMAT " has vanished", (int64) context.company_id);
-	number = tc_phone_format(
-		tc_phone_require(number, company.phone_region[0] == '\0' ? NULL : company.phone_region));
-	erase(&context, number, &found, counts);
-	counts[N_COUNTS - 1] = erase_bodies(&context, number, &found, tc_may_enter_any());
+	require_front();
+	if (!forget_there(fcinfo, &context, &found, counts))
+		erase(&context, number, &found, counts);
+	counts[N_COUNTS - 1] += erase_bodies(&context, number, &found, tc_may_enter_any());
 	for (size_t i = 0; i < N_COUNTS; i++)
 		values[i] = Int64GetDatum(counts[i]);
 	return tc_return_row(fcinfo, values, nulls);

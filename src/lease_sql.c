@@ -226,8 +226,11 @@ tc_acquire_call_lease(PG_FUNCTION_ARGS)
 	const char *outcome;
 	Datum values[5];
 	bool nulls[5] = {false};
+	Datum there;
 	TcAct act;
 
+	if (tc_node_elsewhere(fcinfo, tenant.company_id, &there))
+		return there;
 	tenant.branch_id = tc_arg_optional_id(fcinfo, 3, "branch_id");
 	if (!tc_directory_fill(&tenant))
 		ereport(ERROR, (errcode(ERRCODE_TC_UNKNOWN), errmsg("no such company or branch"),
@@ -276,13 +279,17 @@ tc_bind_call_lease(PG_FUNCTION_ARGS)
 	TcContext tenant = tc_company_required(tc_arg_id(fcinfo, 0, "company_id"));
 	char *holder = name_argument(fcinfo, 1, "holder");
 	char *call_id = name_argument(fcinfo, 2, "provider_call_id");
+	Datum there;
 	bool bound;
 	TcAct act;
 
+	tc_node_require_front();
 	if (tc_binding_make(call_id, tenant.company_id) != tenant.company_id)
 		ereport(ERROR, (errcode(ERRCODE_TC_CONFLICT),
 						errmsg("call \"%s\" belongs to another company", call_id),
 						errhint("A call belongs to one company for good.")));
+	if (tc_node_forward(fcinfo, tenant.company_id, call_id, &there))
+		return there;
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	bound = bind_to(tenant.company_id, holder, call_id);
 	tc_act_end(&act);
@@ -296,8 +303,11 @@ tc_release_call_lease(PG_FUNCTION_ARGS)
 	TcContext tenant = tc_company_required(tc_arg_id(fcinfo, 0, "company_id"));
 	char *holder = name_argument(fcinfo, 1, "holder");
 	bool released;
+	Datum there;
 	TcAct act;
 
+	if (tc_node_elsewhere(fcinfo, tenant.company_id, &there))
+		return there;
 	tc_act_begin(&act, TC_AS_OWNER, &tenant);
 	released = drop_lease(tenant.company_id, holder);
 	tc_act_end(&act);

@@ -49,7 +49,7 @@ bool tc_ticket_own = false;
 static LocalTransactionId limit_lxid = InvalidLocalTransactionId;
 static int64 limit_until = 0;
 static bool limit_is_hard = false;
-static LocalTransactionId front_lxid = InvalidLocalTransactionId;
+static TimestampTz front_at = 0; /* beginning of the statement that a ticket came with */
 
 /* Seconds since 1970. */
 static int64
@@ -211,13 +211,13 @@ tc_ticket_verify(const char *ticket, int64 company_id, const char *call, TcConte
 	*context = parts.context;
 }
 
-/* Is a delivery to be taken in here, because the coordinator has sent it?  Once for each. */
+/* Is a call to be done here, because the coordinator has sent it?  Once for each. */
 bool
 tc_ticket_admits(void)
 {
-	bool admits = front_lxid == TC_MY_LXID;
+	bool admits = front_at == GetCurrentStatementStartTimestamp();
 
-	front_lxid = InvalidLocalTransactionId;
+	front_at = 0;
 	return admits;
 }
 
@@ -235,6 +235,7 @@ tc_arrive(PG_FUNCTION_ARGS)
 	char *call = tc_arg_optional_text(fcinfo, 2);
 	TcContext context = {0};
 
+	front_at = 0;
 	tc_node_require_home(company_id);
 	if (ticket == NULL && call != NULL)
 		tc_token_refuse(TC_TOKEN_SHAPE);
@@ -243,8 +244,7 @@ tc_arrive(PG_FUNCTION_ARGS)
 	tc_ticket_verify(ticket, company_id, call, &context);
 	if (context.company_id != 0)
 		tc_context_enter(&context);
-	else
-		front_lxid = TC_MY_LXID;
+	front_at = GetCurrentStatementStartTimestamp();
 	if (call != NULL)
 		tc_delivery_bind(call, company_id);
 	PG_RETURN_VOID();

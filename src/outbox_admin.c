@@ -24,6 +24,7 @@
 #include "context.h"
 #include "errors.h"
 #include "http.h"
+#include "node.h"
 #include "outbox.h"
 #include "telephony.h"
 
@@ -59,17 +60,20 @@ static TcStatement revive_orders = {
 	.nparams = 2,
 	.types = {INT8OID, INT8OID},
 };
+#define COUNT_ORDERS(orders)                                                                       \
+	"SELECT d.company_id, d.credential, count(*) FILTER (WHERE d.state = 'queued'), "              \
+	"count(*) FILTER (WHERE d.state = 'sending'), count(*) FILTER (WHERE d.state = 'reconcile'), " \
+	"count(*) FILTER (WHERE d.state = 'waiting'), count(*) FILTER (WHERE d.state = 'dead'), "      \
+	"clock_timestamp() - min(d.created_at) FILTER (WHERE d.state <> 'dead'), "                     \
+	"min(d.due_at) FILTER (WHERE d.state IN ('queued', 'reconcile')), "                            \
+	"EXISTS (SELECT 1 FROM tenantcall.outbox_pause) FROM " orders " "                              \
+	"GROUP BY d.company_id, d.credential ORDER BY d.company_id, d.credential"
+
 static TcStatement count_orders = {
-	.sql =
-		"SELECT d.company_id, d.credential, "
-		"count(*) FILTER (WHERE d.state = 'queued'), count(*) FILTER (WHERE d.state = 'sending'), "
-		"count(*) FILTER (WHERE d.state = 'reconcile'), "
-		"count(*) FILTER (WHERE d.state = 'waiting'), count(*) FILTER (WHERE d.state = 'dead'), "
-		"clock_timestamp() - min(d.created_at) FILTER (WHERE d.state <> 'dead'), "
-		"min(d.due_at) FILTER (WHERE d.state IN ('queued', 'reconcile')), "
-		"EXISTS (SELECT 1 FROM tenantcall.outbox_pause) "
-		"FROM tenantcall.outbox_due AS d WHERE $1 IS NULL OR d.company_id = $1 "
-		"GROUP BY d.company_id, d.credential ORDER BY d.company_id, d.credential",
+	.sql = COUNT_ORDERS("tenantcall.outbox_due AS d"),
+};
+static TcStatement count_own_orders = {
+	.sql = COUNT_ORDERS("@@.outbox_due AS d WHERE d.company_id = $1"),
 	.nparams = 1,
 	.types = {INT8OID},
 };
@@ -171,14 +175,17 @@ tc_outbox_counts(PG_FUNCTION_ARGS)
 	uint64 count;
 	TcAct act;
 
+	if (tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	if (tc_telephony() == NULL)
 		return (Datum) 0;
 	if (entered == NULL && !tc_sees_all() && !tc_may_call("enter", 2, enter_types))
 		return (Datum) 0; /* like every table of the tenants: without a tenant empty */
-	tc_param_int8(&params, entered == NULL ? 0 : entered->company_id);
+	if (entered != NULL)
+		tc_param_int8(&params, entered->company_id);
 	tc_act_begin(&act, TC_AS_SYSTEM, NULL);
-	count = tc_execute(&count_orders, &params);
+	count = tc_execute(entered != NULL ? &count_own_orders : &count_orders, &params);
 	for (uint64 i = 0; i < count; i++)
 		tuplestore_puttuple(info->setResult, SPI_tuptable->vals[i]);
 	tc_act_end(&act);

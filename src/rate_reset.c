@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include "args.h"
+#include "node.h"
 #include "rate_args.h"
 #include "rate_clock.h"
 #include "rate_lock.h"
@@ -74,10 +75,15 @@ tc_reset_bucket(PG_FUNCTION_ARGS)
 					 .number = tc_arg_optional_text(fcinfo, 3),
 					 .call = tc_arg_optional_text(fcinfo, 4),
 					 .function = tc_arg_optional_text(fcinfo, 5)};
-	const TcRateLimit *limit = tc_rate_limit(policy, strlen(policy), &who);
-	int n = limit->more + 1;
+	const TcRateLimit *limit;
 	bool filled = false;
+	Datum there;
+	int n;
 
+	if (tc_node_elsewhere(fcinfo, tenant.company_id, &there))
+		return there;
+	limit = tc_rate_limit(policy, strlen(policy), &who);
+	n = limit->more + 1;
 	for (int i = 0; i < n; i++)
 	{
 		/* of a call's buckets only those that are named */

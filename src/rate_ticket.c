@@ -28,6 +28,7 @@
 
 #include "context.h"
 #include "errors.h"
+#include "node.h"
 #include "rate_args.h"
 #include "rate_bucket.h"
 #include "rate_clock.h"
@@ -329,6 +330,21 @@ decode(const char *data, size_t len, TicketHeader *header, TcRateTickets *ticket
 	return true;
 }
 
+/* Whose ticket it is: the company entered, or without one who it says; 0: unknown. */
+static int64
+owner_of(const char *data, size_t len)
+{
+	const TcContext *tenant = tc_context_current();
+	TicketHeader header;
+
+	if (tenant != NULL)
+		return tenant->company_id;
+	if (len < sizeof(header) || !tc_rate_may("take_for"))
+		return 0;
+	memcpy(&header, data, sizeof(header));
+	return (int64) header.company_id;
+}
+
 /* Was the ticket issued to the company entered?  Without a context: may the user act for any? */
 static bool
 may_use(const TicketHeader *header)
@@ -351,11 +367,15 @@ tc_refund(PG_FUNCTION_ARGS)
 	TcRateTickets tickets;
 	TcRateGiven given;
 	bytea *ticket;
+	Datum there;
 
 	tc_require_ready();
 	if (PG_ARGISNULL(0))
 		tc_rate_raise_null("ticket");
 	ticket = PG_GETARG_BYTEA_PP(0);
+	if (unlikely(tc_node_citus) &&
+		tc_node_elsewhere(fcinfo, owner_of(VARDATA_ANY(ticket), VARSIZE_ANY_EXHDR(ticket)), &there))
+		return there;
 	if (!decode(VARDATA_ANY(ticket), VARSIZE_ANY_EXHDR(ticket), &header, &tickets) ||
 		(tickets.n > 0 && tickets.item[0].key.database != MyDatabaseId) || !may_use(&header))
 		ereport(ERROR,

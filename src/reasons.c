@@ -16,6 +16,7 @@
 
 #include "act.h"
 #include "companies.h"
+#include "node.h"
 
 PG_FUNCTION_INFO_V1(tc_unmapped_reasons);
 
@@ -39,6 +40,8 @@ tc_unmapped_reasons(PG_FUNCTION_ARGS)
 	TcContext *companies;
 	int count;
 
+	if (tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	companies = tc_companies(&count);
 	for (int i = 0; i < count; i++)

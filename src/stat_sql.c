@@ -18,6 +18,7 @@
 #include "companies.h"
 #include "context.h"
 #include "key.h"
+#include "node.h"
 #include "ready.h"
 #include "stat.h"
 #include "stat_shmem.h"
@@ -70,6 +71,8 @@ tc_stat_counts(PG_FUNCTION_ARGS)
 	bool all = tc_sees_all();
 
 	tc_require_ready();
+	if (tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	for (uint32 i = 0; i < tc_stat_shared->nentries; i++)
 		if (may_see(&tc_stat_shared->entry[i], all, own))
@@ -86,6 +89,8 @@ tc_stat_last(PG_FUNCTION_ARGS)
 	bool all = tc_sees_all();
 
 	tc_require_ready();
+	if (tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	for (uint32 i = 0; i < tc_stat_shared->nentries; i++)
 	{
@@ -121,7 +126,14 @@ tc_reset_stats(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* stats_reset(text) -> timestamptz */
+/* Is a company's share counted on its own node, on a cluster?  Else on the elected one. */
+static bool
+counted_at_home(int group)
+{
+	return group == TC_STAT_CALLS || group == TC_STAT_RATE;
+}
+
+/* stats_reset(text) -> timestamptz: those that the counts of the company entered began with */
 Datum
 tc_stats_reset(PG_FUNCTION_ARGS)
 {
@@ -131,12 +143,19 @@ tc_stats_reset(PG_FUNCTION_ARGS)
 		[TC_STAT_HTTP] = "http",
 		[TC_STAT_CACHE] = "cache",
 	};
+	const TcContext *own = tc_context_current();
 	char *name = tc_arg_text(fcinfo, 0, "counts");
+	Datum there;
 
 	tc_require_ready();
 	for (int i = 0; i < TC_STAT_GROUPS; i++)
-		if (strcmp(groups[i], name) == 0)
-			PG_RETURN_TIMESTAMPTZ(tc_stat_since(i));
+	{
+		if (strcmp(groups[i], name) != 0)
+			continue;
+		if (own != NULL && counted_at_home(i) && tc_node_elsewhere(fcinfo, own->company_id, &there))
+			return there;
+		PG_RETURN_TIMESTAMPTZ(tc_stat_since(i));
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there are no counts \"%s\"", name),
 			 errhint("Ask for calls, rate, http or cache.")));

@@ -27,6 +27,7 @@
 #include "companies.h"
 #include "errors.h"
 #include "lifecycle.h"
+#include "node.h"
 #include "stuck.h"
 
 PG_FUNCTION_INFO_V1(tc_stuck_calls);
@@ -151,6 +152,8 @@ tc_stuck_calls(PG_FUNCTION_ARGS)
 	TcContext *companies;
 	int count;
 
+	if (tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	tc_param_int8(&params, 1); /* the company's place */
 	tc_param_datum(&params, tc_open_states(), false);

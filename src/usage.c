@@ -20,6 +20,7 @@
 
 #include "act.h"
 #include "companies.h"
+#include "node.h"
 #include "usage.h"
 
 PG_FUNCTION_INFO_V1(tc_company_usage);
@@ -99,6 +100,8 @@ tc_company_usage(PG_FUNCTION_ARGS)
 	TcContext *companies;
 	int count;
 
+	if (tc_node_forward_statistics(fcinfo))
+		return (Datum) 0;
 	InitMaterializedSRF(fcinfo, 0);
 	companies = tc_companies(&count);
 	for (int i = 0; i < count; i++)

@@ -298,3 +298,31 @@ def test_entering_is_recorded_at_home(cloud, prey):
         before = conn.execute(query, [prey.id]).fetchone()[0]
     with cloud.world.as_admin(prey) as conn:
         assert conn.execute(query, [prey.id]).fetchone()[0] == before + 1
+
+
+def test_addresses_of_nodes(cloud, prey):
+    """tenantcall.node_addresses decides who is a node, where it is set; what is no list is refused."""
+    node, coordinator = cloud.node(prey), cloud.stage.coordinator
+    count = f"SELECT count(*) FROM telephony.customers WHERE company_id = {prey.id}"
+
+    def seen():
+        return attempt(coordinator, cloud.world.token(prey), count)
+
+    for wrong, detail in (("10.0.0.0/33", "10.0.0.0/33"), ("10.0.0.0/", "10.0.0.0/"), ("node1", "node1"),
+                          ("10.0.0.1, ::1/129", "::1/129"), ("10.0.0.1,,10.0.0.2", "not a list")):
+        with node.connect(dbname=NAME, autocommit=True) as conn:
+            error = refused(lambda c=conn, w=wrong: c.execute(
+                f"ALTER SYSTEM SET tenantcall.node_addresses = '{w}'"), "22023")
+        assert detail in error.diag.message_detail
+    before = seen()
+    try:
+        for addresses, admitted in (("192.0.2.0/24", False), ("127.0.0.2, ::1", False),
+                                    ("127.0.0.1", True), ("::1, 127.0.0.0/8", True)):
+            node.reload(**{"tenantcall.node_addresses": addresses})
+            if admitted:
+                assert seen() == before
+            else:
+                assert "invalid token" in str(refused(seen, "PT401"))
+    finally:
+        node.reload(**{"tenantcall.node_addresses": ""})
+    assert seen() == before
