@@ -60,9 +60,10 @@ QUERIES = (
 class Check:
     """The findings of one look at the database, the calendar and the journal."""
 
-    def __init__(self, town, rows=(), calm_from=0):
+    def __init__(self, town, rows=(), calm_from=0, content=None):
         self.town, self.journal = town, town.journal
         self.rows, self.calm_from = rows, calm_from
+        self.content = content or {}
         self.findings = []
 
     def find(self, kind, text):
@@ -194,16 +195,20 @@ class Check:
     # --- sizes ------------------------------------------------------------------------------
 
     def check_bloat(self, connection):
-        """After a vacuum nothing dead is left, and tables and indexes are no larger than their content calls for."""
+        """After a vacuum nothing dead is left, and tables and indexes are no larger than their content calls for.
+
+        For a table that is the most that it has held: what is deleted leaves room, and the file as it is.
+        """
         connection.execute("VACUUM (ANALYZE)")
         tables = connection.execute("SELECT c.oid::regclass::text, pg_relation_size(c.oid) FROM pg_class AS c WHERE relkind = 'r' "
                                     "AND relnamespace IN ('telephony'::regnamespace, 'tenantcall'::regnamespace) AND pg_relation_size(c.oid) > 0").fetchall()
         for table, size in tables:
-            dead, free = connection.execute("SELECT dead_tuple_count, free_percent FROM pgstattuple(%s)", [table]).fetchone()
+            dead, held = connection.execute("SELECT dead_tuple_count, tuple_len FROM pgstattuple(%s)", [table]).fetchone()
+            most = max(held, self.content.get(table, 0))
             if dead > DEAD:
                 self.find("growth", f"{table} has {dead} dead rows after a vacuum")
-            if size > (4 << 20) and free > 60:
-                self.find("growth", f"{table}: {size >> 20} MB, {free} % of it free")
+            if size > (4 << 20) and most < 0.4 * size:
+                self.find("growth", f"{table}: {size / 2 ** 20:.1f} MB, of which at most {most / 2 ** 20:.1f} were ever in use")
         for index, size in connection.execute("""SELECT i.indexrelid::regclass::text, pg_relation_size(i.indexrelid) FROM pg_index AS i
                 JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam
                 WHERE amname = 'btree' AND relkind = 'i' AND pg_relation_size(i.indexrelid) > 4 << 20

@@ -121,7 +121,7 @@ def play(work, seconds, companies=200, seed=1, progress=lambda text: None, storm
             thread.join(130)
         settle(town, load)
         progress(f"settled after {journal.now() - begun:.0f} s; checking")
-        findings = Check(town, rows, calm_from).run()
+        findings = Check(town, rows, calm_from, watch.content).run()
         return Result(journal, rows, findings, seconds / 60)
 
 

@@ -2,7 +2,8 @@
 
 A sample is taken every few seconds.  Judged is the calm at the end, in which nothing is killed, so
 that processes live long enough to be compared with themselves: the most of its second half may
-exceed the most of its first half by no more than SLACK.
+exceed the most of its first half by no more than SLACK.  The administrator's session exports,
+audits and deletes whole companies: what it needs at once depends on which.
 """
 import csv
 import os
@@ -15,12 +16,16 @@ import threading
 from pgserver import run, say
 
 COLUMNS = ("seconds", "worker_kb", "launcher_kb", "backends_kb", "worker_fds", "backends_fds", "events", "bookings",
-           "database_mb", "queue_kb", "dead_rows", "snapshot_age", "snapshot_seconds", "shared_mb")
+           "database_mb", "queue_kb", "dead_rows", "snapshot_age", "snapshot_seconds", "shared_mb", "admin_kb")
 # of the second half of the calm over its first half
-SLACK = {"worker_kb": 1024, "launcher_kb": 256, "backends_kb": 3072, "worker_fds": 12, "backends_fds": 6}
+SLACK = {"worker_kb": 1024, "launcher_kb": 256, "backends_kb": 3072, "worker_fds": 12, "backends_fds": 6, "admin_kb": 12288}
 LONGEST_SNAPSHOT = 60  # seconds
 LOOK = """SELECT pid, backend_type, usename, coalesce(age(backend_xmin), 0) AS age,
     coalesce(extract(epoch FROM now() - xact_start), 0)::float AS seconds FROM pg_stat_activity WHERE pid <> pg_backend_pid()"""
+# Bytes of rows in tables of some size.
+WEIGH = """SELECT c.oid::regclass::text, (pgstattuple_approx(c.oid)).approx_tuple_len FROM pg_class AS c WHERE relkind = 'r'
+    AND relnamespace IN ('telephony'::regnamespace, 'tenantcall'::regnamespace) AND pg_relation_size(c.oid) > 4 << 20"""
+EVERY = 60  # seconds
 QUEUES = ("tenantcall.outbox_due", "telephony.call_leases", "telephony.inbound_requests", "tenantcall.quarantine")
 SIZES = f"""SELECT pg_database_size(current_database()) >> 20 AS database_mb,
     ({' + '.join(f"pg_total_relation_size('{name}')" for name in QUEUES)}) >> 10 AS queue_kb,
@@ -42,7 +47,8 @@ set format x ""
 set ylabel "MB"
 plot "{csv}" using ($1/60):($2/1024) skip 1 with lines lw 2 lc rgb "#1f77b4" title "memory of the HTTP worker's own", \\
      "" using ($1/60):($3/1024) skip 1 with lines lw 2 lc rgb "#9467bd" title "of its launcher", \\
-     "" using ($1/60):($4/1024) skip 1 with lines lw 2 lc rgb "#ff7f0e" title "of the largest session"
+     "" using ($1/60):($4/1024) skip 1 with lines lw 2 lc rgb "#ff7f0e" title "of the largest session", \\
+     "" using ($1/60):($15/1024) skip 1 with lines lw 1 lc rgb "#8c564b" title "of the administrator's session"
 unset arrow
 set ylabel "number"
 plot "{csv}" using ($1/60):5 skip 1 with lines lw 2 lc rgb "#1f77b4" title "sockets and pipes of the worker", \\
@@ -89,6 +95,7 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self.town, self.journal, self.interval = town, town.journal, interval
         self.rows, self.over = [], threading.Event()
+        self.content, self.weighed_at = {}, 0  # the most bytes of rows that a table has held
 
     def run(self):
         """Until told to stop; a server that is away is a gap."""
@@ -97,10 +104,18 @@ class Watch(threading.Thread):
             try:
                 connection = connection or self.town.connect()
                 self.rows.append(self.look(connection))
+                if self.journal.now() >= self.weighed_at + EVERY:
+                    self.weigh(connection)
             except Exception:  # the server is away, or our session was
                 if connection is not None:
                     connection.close()
                 connection = None
+
+    def weigh(self, connection):
+        """Notes what the tables hold."""
+        for table, held in connection.execute(WEIGH).fetchall():
+            self.content[table] = max(self.content.get(table, 0), int(held))
+        self.weighed_at = self.journal.now()
 
     def look(self, connection):
         """One row of COLUMNS."""
@@ -108,15 +123,17 @@ class Watch(threading.Thread):
         database, queue, dead = connection.execute(SIZES).fetchone()
         worker = [pid for pid, kind, *_ in processes if kind == "tenantcall http worker"]
         launcher = [pid for pid, kind, *_ in processes if kind == "tenantcall http launcher"]
-        clients = [pid for pid, kind, user, *_ in processes if kind == "client backend" and user in ("app", "gateway", "admin")]
+        clients = [pid for pid, kind, user, *_ in processes if kind == "client backend" and user in ("app", "gateway")]
+        admin = [pid for pid, kind, user, *_ in processes if kind == "client backend" and user == "admin"]
         seconds = max((row[4] for row in processes if row[1] != "autovacuum worker"), default=0)
         with self.journal.lock:
             bookings = len(self.journal.bookings)
             events = self.journal.counts["events"]
         return (round(self.journal.now(), 1), max(map(memory, worker), default=0), max(map(memory, launcher), default=0),
                 max(map(memory, clients), default=0), max(map(descriptors, worker), default=0),
-                max(map(descriptors, clients), default=0), events, bookings, database, queue, dead or 0,
-                max((row[3] for row in processes), default=0), round(max(seconds, 0), 2), self.shared())
+                max(map(descriptors, clients + admin), default=0), events, bookings, database, queue, dead or 0,
+                max((row[3] for row in processes), default=0), round(max(seconds, 0), 2), self.shared(),
+                max(map(memory, admin), default=0))
 
     def shared(self):
         """MB of shared memory that the server has touched, as its main process sees it."""

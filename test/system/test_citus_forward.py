@@ -228,6 +228,22 @@ def test_statistics(cloud, place):
     cloud.world.admin.execute("SELECT tenantcall.resume_outbox()")
 
 
+def test_what_administrators_ask_for(cloud, place):
+    """Calls that want looking after are those of the company's node, for an administrator who has entered."""
+    number = "+49305550006"
+    cloud.world.assign(place.company, "Mitte", number)
+    gateway = cloud.world.gateway()
+    assert gateway.event(Call("odd", to=number).ended(disconnection_reason="brand_new"))["outcome"] == "applied"
+    assert gateway.event(Call("stuck", to=number).started())["outcome"] == "applied"
+    for node in nodes(place):
+        with session(place, node, "admin") as conn, conn.transaction():
+            conn.execute("SELECT tenantcall.enter(%s)", [place.id])
+            assert conn.execute("SELECT reason, calls FROM tenantcall.unmapped_reasons()").fetchall() \
+                == [("brand_new", 1)]
+            assert [row[0] for row in conn.execute(
+                "SELECT provider_call_id FROM tenantcall.stuck_calls('1 us')")] == ["stuck"]
+
+
 def test_forgetting_a_caller(cloud, place):
     """On the coordinator, what it has in quarantine goes with what the company's node has."""
     home, coordinator, other = nodes(place)

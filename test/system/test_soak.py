@@ -135,6 +135,16 @@ def lost_function(town):
     plant_sql(town, "telephony.function_calls", f"DELETE FROM telephony.function_calls WHERE idempotency_key = '{key}'")
 
 
+def empty_pages(town):
+    """A table had many rows, and all but the last are gone."""
+    firm = town.journal.living()[0]
+    plant_sql(town, "telephony.function_calls",
+              "INSERT INTO telephony.function_calls (company_id, idempotency_key, name, lease_until) "
+              f"SELECT {firm.id}, 'empty ' || g, repeat('x', 100), now() FROM generate_series(1, 40000) AS g; "
+              "DELETE FROM telephony.function_calls WHERE idempotency_key LIKE 'empty %' "
+              "AND idempotency_key <> 'empty 40000'")
+
+
 def growing(rows, column, step):
     """Samples of which a column grows."""
     return [tuple(value + step * turn if name == column else value for name, value in zip(COLUMNS, row)) for turn, row in enumerate(rows)]
@@ -151,6 +161,7 @@ PLANTED = (
     (too_many_requests, "over_admission", "requests with key cal_account_0 in 60 s"),
     (foreign_rows, "cross_tenant", "an app saw foreign rows in customers"),
     (lost_function, "lost", "is missing"),
+    (empty_pages, "growth", "telephony.function_calls: "),
 )
 
 
@@ -165,6 +176,8 @@ def test_the_checker_bites(town):
     for plant, kind, text in PLANTED:
         assert [one for one in findings if one[0] == kind and text in one[1]], (plant.__doc__, findings)
     assert [text for kind, text in findings if kind == "growth" and text.startswith("worker_kb")]
+    held = Check(town, flat, content={"telephony.function_calls": 8 << 20}).run()
+    assert not [text for kind, text in held if kind == "growth"]
 
 
 def test_what_is_not_expected_is_found(town):
