@@ -10,10 +10,10 @@ CREATE FUNCTION tenantcall.scope_row_trigger() RETURNS trigger
 COMMENT ON FUNCTION tenantcall.scope_row_trigger() IS 'internal: holds rows that Citus copies into a shard to the company entered';
 REVOKE ALL ON FUNCTION tenantcall.scope_row_trigger() FROM PUBLIC;
 
-CREATE FUNCTION tenantcall.arrive(company_id bigint, ticket text, provider_call_id text) RETURNS void
+CREATE FUNCTION tenantcall.arrive(company_id bigint, ticket text, function text, provider_call_id text) RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tc_arrive';
-COMMENT ON FUNCTION tenantcall.arrive(bigint, text, text) IS 'internal: what call_at_home() begins with, on the company''s node: raises on any other, and takes what another node has sent along';
-REVOKE ALL ON FUNCTION tenantcall.arrive(bigint, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenantcall.arrive(bigint, text, text, text) IS 'internal: what call_at_home() begins with, on the company''s node: raises on any other, and takes what another node has sent along';
+REVOKE ALL ON FUNCTION tenantcall.arrive(bigint, text, text, text) FROM PUBLIC;
 
 -- Called on the node of the company: Citus sends it there (distribute()).
 CREATE FUNCTION tenantcall.call_at_home(company_id bigint, ticket text, function text, arguments text[],
@@ -33,7 +33,7 @@ BEGIN
             USING ERRCODE = 'undefined_function', DETAIL = 'All arguments are given, those with defaults as well.',
                   HINT = 'Name it with the types of its arguments, as in tenantcall.allow(text,bigint).';
     END IF;
-    PERFORM tenantcall.arrive(company_id, ticket, provider_call_id);
+    PERFORM tenantcall.arrive(company_id, ticket, function, provider_call_id);
     SELECT string_agg(format('%L::%s', a.value, a.type::regtype), ', ' ORDER BY a.position) INTO list
     FROM unnest(arguments, target.proargtypes::oid[]) WITH ORDINALITY AS a (value, type, position);
     RETURN QUERY EXECUTE format('SELECT r::text FROM tenantcall.%I(%s) AS r', target.proname, list);

@@ -63,13 +63,14 @@ static char *
 forwarded_statement(FunctionCallInfo fcinfo, int64 company_id, const char *call)
 {
 	const TcContext *context = tc_context_current();
+	char *function = format_procedure_qualified(fcinfo->flinfo->fn_oid);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT r FROM tenantcall.call_at_home(" INT64_FORMAT ", ", company_id);
-	appendStringInfo(&sql, "%s, ", quote_literal_cstr(tc_ticket_make(context, company_id, call)));
 	appendStringInfo(&sql, "%s, ",
-					 quote_literal_cstr(format_procedure_qualified(fcinfo->flinfo->fn_oid)));
+					 quote_literal_cstr(tc_ticket_make(context, company_id, function, call)));
+	appendStringInfo(&sql, "%s, ", quote_literal_cstr(function));
 	append_arguments(&sql, fcinfo);
 	appendStringInfo(&sql, ", %s) AS r", call == NULL ? "NULL" : quote_literal_cstr(call));
 	return sql.data;
@@ -163,7 +164,7 @@ tc_node_spread(const TcContext *context)
 	(void) set_config_option("citus.propagate_set_commands", "local", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 	sql = psprintf("SET LOCAL tenantcall.token = %s",
-				   quote_literal_cstr(tc_ticket_make(context, 0, NULL)));
+				   quote_literal_cstr(tc_ticket_make(context, 0, NULL, NULL)));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	tc_ticket_own = true;

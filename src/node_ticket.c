@@ -101,7 +101,7 @@ name_there(void)
 /* What is signed beside the ticket's own text. */
 static void
 append_binding(StringInfo out, const char *role, const char *name, int64 company_id,
-			   const char *call)
+			   const char *function, const char *call)
 {
 	appendStringInfoString(out, get_database_name(MyDatabaseId));
 	appendStringInfoChar(out, '\0');
@@ -111,12 +111,14 @@ append_binding(StringInfo out, const char *role, const char *name, int64 company
 	appendStringInfoChar(out, '\0');
 	appendStringInfo(out, INT64_FORMAT, company_id);
 	appendStringInfoChar(out, '\0');
+	appendStringInfoString(out, function == NULL ? "" : function);
+	appendStringInfoChar(out, '\0');
 	appendStringInfoString(out, call == NULL ? "" : call);
 }
 
-/* A ticket for the present role; the context may be none, and so may company and call. */
+/* A ticket for the present role; the context may be none, and so may company, function and call. */
 char *
-tc_ticket_make(const TcContext *context, int64 company_id, const char *call)
+tc_ticket_make(const TcContext *context, int64 company_id, const char *function, const char *call)
 {
 	static const TcContext nobody = {0};
 	const TcKey *key = tc_key_signing();
@@ -129,7 +131,8 @@ tc_ticket_make(const TcContext *context, int64 company_id, const char *call)
 	tc_context_format(context == NULL ? &nobody : context, text);
 	signed_text = psprintf(PREFIX INT64_FORMAT ":%s:%s", expiry(context), text, key->kid);
 	initStringInfo(&binding);
-	append_binding(&binding, GetUserNameFromId(GetUserId(), false), name_there(), company_id, call);
+	append_binding(&binding, GetUserNameFromId(GetUserId(), false), name_there(), company_id,
+				   function, call);
 	tc_hmac_sha256(TC_BYTES(key->secret, key->secretlen),
 				   TC_BYTES(signed_text, strlen(signed_text)), TC_BYTES(binding.data, binding.len),
 				   mac);
@@ -174,7 +177,8 @@ split(const char *ticket, Parts *parts)
 
 /* What is wrong with a ticket in this session? */
 static TcTokenFault
-check(const char *ticket, const Parts *parts, int64 company_id, const char *call)
+check(const char *ticket, const Parts *parts, int64 company_id, const char *function,
+	  const char *call)
 {
 	const TcKey *key;
 	uint8 mac[TC_HMAC_LEN];
@@ -187,7 +191,7 @@ check(const char *ticket, const Parts *parts, int64 company_id, const char *call
 		return TC_TOKEN_KEY;
 	initStringInfo(&binding);
 	append_binding(&binding, GetUserNameFromId(GetSessionUserId(), false), name_there(), company_id,
-				   call);
+				   function, call);
 	tc_hmac_sha256(TC_BYTES(key->secret, key->secretlen), TC_BYTES(ticket, parts->signedlen),
 				   TC_BYTES(binding.data, binding.len), mac);
 	if (!tc_equal_ct(mac, parts->mac, TC_HMAC_LEN))
@@ -197,13 +201,14 @@ check(const char *ticket, const Parts *parts, int64 company_id, const char *call
 
 /* Verifies a ticket; raises PT401.  The context may be none: company 0. */
 void
-tc_ticket_verify(const char *ticket, int64 company_id, const char *call, TcContext *context)
+tc_ticket_verify(const char *ticket, int64 company_id, const char *function, const char *call,
+				 TcContext *context)
 {
 	Parts parts = {0};
 	TcTokenFault fault = TC_TOKEN_SHAPE;
 
 	if (split(ticket, &parts))
-		fault = tc_ticket_own ? TC_TOKEN_OK : check(ticket, &parts, company_id, call);
+		fault = tc_ticket_own ? TC_TOKEN_OK : check(ticket, &parts, company_id, function, call);
 	if (fault != TC_TOKEN_OK)
 		tc_token_refuse(fault);
 	if (!tc_ticket_own)
@@ -224,15 +229,16 @@ tc_ticket_admits(void)
 PG_FUNCTION_INFO_V1(tc_arrive);
 
 /*
- * arrive(company_id bigint, ticket text, provider_call_id text) -> void: what call_at_home() begins
- * with, where the company is at home
+ * arrive(company_id bigint, ticket text, function text, provider_call_id text) -> void: what
+ * call_at_home() begins with, where the company is at home
  */
 Datum
 tc_arrive(PG_FUNCTION_ARGS)
 {
 	int64 company_id = tc_arg_id(fcinfo, 0, "company_id");
 	char *ticket = tc_arg_optional_text(fcinfo, 1);
-	char *call = tc_arg_optional_text(fcinfo, 2);
+	char *function = tc_arg_optional_text(fcinfo, 2);
+	char *call = tc_arg_optional_text(fcinfo, 3);
 	TcContext context = {0};
 
 	front_at = 0;
@@ -241,7 +247,7 @@ tc_arrive(PG_FUNCTION_ARGS)
 		tc_token_refuse(TC_TOKEN_SHAPE);
 	if (ticket == NULL || !tc_node_distributed())
 		PG_RETURN_VOID();
-	tc_ticket_verify(ticket, company_id, call, &context);
+	tc_ticket_verify(ticket, company_id, function, call, &context);
 	if (context.company_id != 0)
 		tc_context_enter(&context);
 	front_at = GetCurrentStatementStartTimestamp();

@@ -108,7 +108,7 @@ token_check(char **newval, void **extra, GucSource source)
 	if (is_token)
 		until = tc_token_verify(token, strlen(token), &context);
 	else
-		tc_ticket_verify(token, 0, NULL, &context);
+		tc_ticket_verify(token, 0, NULL, NULL, &context);
 	explicit_bzero(token, strlen(token));
 	pfree(token);
 	tc_context_check_may_enter(&context);

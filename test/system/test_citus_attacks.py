@@ -217,7 +217,7 @@ def test_calls_to_another_node(cloud, prey):
     refused(lambda: call("tenantcall.enter(bigint,bigint)", f"'{prey.id}', NULL"), "42501")
     refused(lambda: call("pg_catalog.pg_sleep(float8)", "'1'"), "42883")
     refused(lambda: call("tenantcall.current_company_id()", bound="'stolen'"), "PT401")
-    refused(lambda: call("tenantcall.arrive(bigint,text,text)", f"'{own.id}', NULL, 'stolen'"), "PT401")
+    refused(lambda: call("tenantcall.arrive(bigint,text,text,text)", f"'{own.id}', NULL, 'x', 'stolen'"), "PT401")
     ticket, = tickets(cloud, own)
     refused(lambda: call("tenantcall.current_company_id()", ticket=f"'{ticket}'"), "PT401")
     assert call("tenantcall.current_company_id()", company=prey) == [(str(own.id),)]
@@ -232,6 +232,26 @@ def test_calls_to_another_node(cloud, prey):
     with cloud.at_home(prey, "gateway") as conn:
         conn.execute(f"SET application_name = '{SPOOFED}'")
         refused(lambda: conn.execute("SELECT tenantcall.ingest_retell('x'::text, 'y')"), "0A000")
+
+
+def test_a_ticket_is_for_one_function(cloud, prey):
+    """What a worker has sent along with one call does not admit another, which the coordinator alone sends."""
+    worker = next(node for node in cloud.stage.workers if node != cloud.node(prey))
+    seen = []
+    with worker.connect(role=cloud.world.roles["gateway"], dbname=NAME, autocommit=True) as conn:
+        conn.add_notice_handler(lambda notice: seen.append(notice.message_primary))
+        conn.execute("SET citus.log_remote_commands = on; SET client_min_messages = debug")
+        conn.execute("BEGIN")
+        assert conn.execute(f"SELECT tenantcall.allow_for({prey.id}, 'function_call')").fetchone() == (True,)
+        (ticket, allow), = re.findall(r"'(node:[^']+)'::text, '(tenantcall.allow_for[^']+)'", " ".join(seen))
+        conn.execute("SAVEPOINT s")
+        at_home = f"SELECT tenantcall.call_at_home({prey.id}, '{ticket}', %s, %s::text[])"
+        for function, arguments in (("tenantcall.ingest_retell(bytea,text,timestamptz)", ["x", "y", "now"]),
+                                    ("tenantcall.forget_caller(text,bigint)", ["+4915112345678", str(prey.id)])):
+            refused(lambda f=function, a=arguments: conn.execute(at_home, [f, a]), "PT401")
+            conn.execute("ROLLBACK TO s")
+        assert conn.execute(at_home, [allow, [str(prey.id), "function_call", "1"]]).fetchone() == ("true",)
+        conn.execute("ROLLBACK")
 
 
 def test_transactions_and_savepoints(cloud, prey):
