@@ -43,8 +43,8 @@ PREPARE take(text, text, text, jsonb) AS
 EXECUTE take('call_started', 'ingest a', '+49307770002', '{}');
 EXECUTE take('call_ended', 'ingest a', '+49307770002', :'end');
 EXECUTE take('call_analyzed', 'ingest a', '+49307770002', '{"call_analysis": {"user_sentiment": "Positive", "call_summary": "Good."}, "call_cost": {"combined_cost": 12.5}}');
--- again
-EXECUTE take('call_ended', 'ingest a', '+49307770002', :'end');
+-- again, with another body
+EXECUTE take('call_ended', 'ingest a', '+49307770002', '{"disconnection_reason": "user_hangup", "duration_ms": 1501}');
 
 -- a call that lost its binding has a row all the same
 RESET ROLE;
