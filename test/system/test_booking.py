@@ -1,4 +1,5 @@
 """Bookings against a local Cal.com: made once or not at all, whatever breaks on the way."""
+import contextlib
 import datetime
 import itertools
 import os
@@ -111,9 +112,11 @@ class Stage:
         return self.cluster.psql("-c", "SELECT 1", dbname=DATABASE).returncode == 0
 
     def worker(self):
-        pid = self.sql("SELECT pid FROM pg_stat_activity "
-                       f"WHERE backend_type = 'tenantcall http worker' AND datname = '{DATABASE}'")
-        return int(pid) if pid else None
+        """Pid of the worker; None if there is none, or the server notices just now that a process was killed."""
+        with contextlib.suppress(pgserver.Failure):
+            return int(self.sql("SELECT pid FROM pg_stat_activity "
+                                f"WHERE backend_type = 'tenantcall http worker' AND datname = '{DATABASE}'") or 0) or None
+        return None
 
     def wait_for_worker(self):
         return self.cluster.wait_until(lambda: self.accepts() and self.worker(), "an HTTP worker")
