@@ -8,6 +8,10 @@ ratios of each round, and in brackets the least and the greatest.
 Execution is the server's own figure (EXPLAIN ANALYZE, timing of nodes off); the partitioned case
 is measured at the client, planning included: prepared, and planned anew each time, where only the
 constant lets the planner leave partitions out.  Exits with 1 if a budget is missed.
+
+The floor stands beside the scan that has the most rows to judge: the same comparison, without row
+security, with what is no constant either, the parameter of a subquery and a C function that returns
+a variable of the server and does nothing else.
 """
 import pathlib
 import re
@@ -22,7 +26,7 @@ from paired import noted, ratios, shown
 from pgserver import Cluster, Install, Workspace, main_guard, say
 
 COMPANIES = 20
-ROUNDS = 15
+ROUNDS = 31
 PARTITIONS = 64
 
 # name, settings, statement with "{table}" and "{where}", budget
@@ -35,6 +39,8 @@ CASES = (
      "max_parallel_workers_per_gather=2 parallel_setup_cost=0 parallel_tuple_cost=0 "
      "min_parallel_table_scan_size=0", "SELECT count(*), sum(room) FROM {table}{where}", 1.05),
 )
+# name, what shifted.company_id, whose zeros are the rows of company 7, is compared with
+FLOORS = (("floor: a parameter", "(SELECT 0::bigint)"), ("floor: a C no-op", "zero()"))
 
 TABLES = """
 CREATE ROLE bench_app LOGIN;
@@ -43,6 +49,9 @@ CREATE TABLE plain (id bigint, company_id bigint NOT NULL, room int, note text);
 INSERT INTO plain SELECT g, g % {companies} + 1, g % 50, repeat('x', 40) FROM generate_series(1, {rows}) AS g;
 CREATE TABLE scoped (LIKE plain);
 INSERT INTO scoped SELECT * FROM plain;
+CREATE TABLE shifted (LIKE plain);
+INSERT INTO shifted SELECT id, company_id - 7, room, note FROM plain;
+CREATE FUNCTION zero() RETURNS bigint LANGUAGE internal STABLE PARALLEL SAFE AS 'pg_trigger_depth';
 CREATE INDEX ON plain (company_id);
 CREATE INDEX ON scoped (company_id);
 CREATE TABLE plain_parted (LIKE plain) PARTITION BY HASH (company_id);
@@ -100,7 +109,7 @@ def report(name, times, unit, budget):
     kept = noted(f"{name} / WHERE", each, at_most=budget)
     verdict = "stated" if budget is None else f"at most {budget} x   {'ok' if kept else 'MISSED'}"
     scoped, plain = map(statistics.median, times)
-    say(f"{name:<24}{scoped:>11.3f}{plain:>13.3f} {unit}{shown(each, 3):>24} x   {verdict}")
+    say(f"{name:<32}{scoped:>11.3f}{plain:>13.3f} {unit}{shown(each, 3):>24} x   {verdict}")
     return kept
 
 
@@ -113,7 +122,7 @@ def main():
         cluster.sql("CREATE EXTENSION tenantcall")
         cluster.sql(TABLES.format(rows=rows, companies=COMPANIES, partitions=PARTITIONS))
         cluster.sql("VACUUM (ANALYZE, FREEZE)")
-        say(f"{'':<24}{'scoped':>11}{'WHERE':>13}{'':>3}{'ratio (least-greatest)':>24}")
+        say(f"{'':<32}{'scoped':>11}{'WHERE':>13}{'':>3}{'ratio (least-greatest)':>24}")
         kept = True
         with cluster.connect(role="bench_app") as connection, connection.cursor() as cursor:
             cursor.execute("SELECT tenantcall.enter(7)")
@@ -124,6 +133,10 @@ def main():
                     cursor, statement.format(table="scoped", where=""),
                     statement.format(table="plain", where=" WHERE company_id = 7"), executed)
                 kept &= report(name, times, "ms", budget)
+                for label, value in FLOORS if name == "sequential" else ():
+                    shifted = statement.format(table="shifted", where=" WHERE company_id = {}").format
+                    report(f"{name}, {label}", compare(cursor, shifted(value), shifted("0"), executed),
+                           "ms", None)
                 for setting in settings.split():
                     cursor.execute(f"SET LOCAL {setting.split('=')[0]} TO DEFAULT")
             lookup = "SELECT count(*) FROM {}_parted WHERE id = %s"
