@@ -211,7 +211,7 @@ def main():
     longer = publishes and "--quick" not in sys.argv[1:]
     if publishes and not shutil.which("gnuplot"):
         raise Failure("gnuplot is not installed (on Debian: gnuplot-nox)")
-    rounds, seconds = (7 if longer else 5), 1
+    rounds, seconds = (11 if longer else 9), 1
     with Workspace() as work:
         server = start(work)
         redis = Redis(work)

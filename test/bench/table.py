@@ -3,10 +3,9 @@
 
     test/bench/table.py FILE [EARLIER]     default: the latest file before it in the same directory
 
-A figure is the median of the rounds, and in brackets the least and the greatest (the quartiles, for
-a lifecycle's trigger).  Two runs agree on it if these ranges meet; what does not is named.  Times stand
-apart: the rounds of a run share one server, and where its memory came to lie moves them by more than
-the rounds show.
+A figure is the median of the rounds, and in brackets the least and the greatest.  Two runs agree on
+it if these ranges meet; what does not is named.  Times stand apart: the rounds of a run share one
+server, and where its memory came to lie moves them by more than the rounds show.
 """
 import pathlib
 import sys

@@ -47,6 +47,11 @@ class Shop:
         """Is its one order in that state?"""
         return self.ward.db.sql(f"SELECT state FROM tenantcall.outbox_due WHERE company_id = {self.company.id}") == state
 
+    def turned_away(self):
+        """Is its one order waiting after an attempt that was not sent?"""
+        return self.ward.db.sql("SELECT count(*) FROM telephony.outbox WHERE state = 'queued' AND error = 'breaker_open' "
+                                f"AND company_id = {self.company.id}") == "1"
+
 
 class Later:
     """The server's clock is ahead by some seconds."""
@@ -131,6 +136,7 @@ def test_old_order(ward):
     shop = Shop(ward, "late")
     ward.admin.execute("SELECT tenantcall.set_breaker('late', 'open')")
     shop.book()
+    ward.cluster.wait_until(shop.turned_away, "the first attempt")  # one under way now would be overdue then
     with Later(ward, 360):
         what, since, remedy = ward.finding("wait for the calendar", "error")
         assert what == f"1 bookings of company {shop.company.id} wait for the calendar (calendar account late)" and recent(since)
