@@ -9,7 +9,8 @@
 # trigger (the usual way) and as AFTER trigger (which does what ours does).  Prints medians of the
 # time, and of the cost per row over no trigger in the same round; and ours as a share of PL/pgSQL's
 # in the same round, the median of these, the least and the greatest (the cost of ours is so small a
-# difference that single rounds scatter).  The budget is 1/5 of the cheaper one.  The tables are unlogged, so that the cost of writing the log does not drown what is measured.
+# difference that single rounds scatter).  The budget is 1/5 of the cheaper one.  The tables are
+# unlogged, so that the cost of writing the log does not drown what is measured.
 set -eu
 rows=${1:-100000}
 rounds=${2:-21}
